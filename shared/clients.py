@@ -1,0 +1,54 @@
+"""The AWS clients, made at first use and kept.
+
+Never made at import: a boto3 client costs 100 ms and more, and one made before a test has replaced
+the endpoint talks to the real AWS.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from botocore.config import Config
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+
+
+def _config() -> "Config":
+    """Bounded waits everywhere: a function that hangs costs money and says nothing."""
+    from botocore.config import Config
+
+    return Config(
+        connect_timeout=3,
+        read_timeout=20,
+        retries={"mode": "standard", "max_attempts": 3},
+    )
+
+
+@cache
+def s3() -> "S3Client":
+    import boto3
+
+    return boto3.client("s3", config=_config())
+
+
+@cache
+def events() -> "EventBridgeClient":
+    import boto3
+
+    return boto3.client("events", config=_config())
+
+
+@cache
+def sqs() -> "SQSClient":
+    import boto3
+
+    return boto3.client("sqs", config=_config())
+
+
+@cache
+def ssm() -> "SSMClient":
+    import boto3
+
+    return boto3.client("ssm", config=_config())

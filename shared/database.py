@@ -1,0 +1,133 @@
+"""PostgreSQL: one connection per execution environment, explicit transactions.
+
+The connection runs in autocommit mode and every write goes through `transaction()`. With autocommit
+off, any SELECT opens a transaction and a later `with conn.transaction()` is only a savepoint that
+never commits.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from shared import parameters
+from shared.errors import TransientError
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Cursor
+    from psycopg.abc import QueryNoTemplate
+    from psycopg.rows import DictRow
+
+IDLE_SECONDS = 5.0
+"""A connection unused for longer is asked whether it still lives: the server may have closed it
+while the execution environment was frozen, and it would go on saying `closed=False`."""
+
+_connection: "Connection[DictRow] | None" = None
+_last_used = 0.0
+
+
+class DatabaseEnv(Settings):
+    """Where the connection string is kept."""
+
+    url_parameter: str = Field(alias="DATABASE_URL_PARAMETER")
+
+
+def connect(url: str) -> "Connection[DictRow]":
+    """Open a new connection the way every part of Magpie uses one: rows are dicts, times are UTC.
+
+    Raises:
+        TransientError: the server cannot be reached or has no connection left.
+    """
+    import psycopg
+    from psycopg.rows import dict_row
+
+    try:
+        connection = psycopg.connect(
+            url,
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=5,
+            # Poolers in transaction mode know no prepared statements, and a plan made for one user
+            # is wrong for another who owns a thousand times as much.
+            prepare_threshold=None,
+            options="-c timezone=UTC -c statement_timeout=60000 -c idle_in_transaction_session_timeout=60000",
+        )
+    except psycopg.OperationalError as error:
+        raise TransientError("the database cannot be reached") from error
+    return connection
+
+
+def connection() -> "Connection[DictRow]":
+    """Return this environment's connection, opened or replaced when needed.
+
+    Raises:
+        TransientError: the server cannot be reached.
+    """
+    global _connection, _last_used
+    import psycopg
+
+    if _connection is not None and time.monotonic() - _last_used > IDLE_SECONDS:
+        try:
+            _connection.execute("SELECT 1")
+        except psycopg.OperationalError:
+            _connection.close()
+    if _connection is None or _connection.closed:
+        _connection = connect(parameters.get(DatabaseEnv.load().url_parameter))
+    _last_used = time.monotonic()
+    return _connection
+
+
+def close() -> None:
+    """Forget this environment's connection."""
+    global _connection
+    if _connection is not None:
+        _connection.close()
+        _connection = None
+
+
+@contextmanager
+def transaction() -> "Iterator[Cursor[DictRow]]":
+    """Run a block in one transaction: committed at its end, rolled back when it raises.
+
+    Raises:
+        TransientError: the connection was lost, a deadlock or a time-out ended a statement.
+    """
+    import psycopg
+
+    conn = connection()
+    try:
+        with conn.transaction(), conn.cursor() as cursor:
+            yield cursor
+    except psycopg.OperationalError as error:
+        raise TransientError(f"the database gave up: {type(error).__name__}") from error
+
+
+def fetch_one(query: "QueryNoTemplate", values: dict[str, Any]) -> "DictRow | None":
+    """Run one statement outside a transaction and return its first row.
+
+    Raises:
+        TransientError: as `transaction`.
+    """
+    import psycopg
+
+    try:
+        return connection().execute(query, values).fetchone()
+    except psycopg.OperationalError as error:
+        raise TransientError(f"the database gave up: {type(error).__name__}") from error
+
+
+def fetch_all(query: "QueryNoTemplate", values: dict[str, Any]) -> "list[DictRow]":
+    """Run one statement outside a transaction and return its rows.
+
+    Raises:
+        TransientError: as `transaction`.
+    """
+    import psycopg
+
+    try:
+        return connection().execute(query, values).fetchall()
+    except psycopg.OperationalError as error:
+        raise TransientError(f"the database gave up: {type(error).__name__}") from error

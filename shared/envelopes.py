@@ -1,0 +1,186 @@
+"""The three ways in which a stage is called, told apart in one place.
+
+- An SQS batch whose records hold EventBridge envelopes: the queue between two stages.
+- One EventBridge envelope: `sam local invoke` with a sample event, or a rule without a queue.
+- A direct payload: the state machine, an operator, another function.
+
+A stage is written once, as a function of one message (`respond`) or of a batch (`respond_together`).
+"""
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ValidationError
+
+from shared import clients
+from shared.errors import InvalidEventError, TransientError
+
+logger = Logger(child=True)
+
+T = TypeVar("T", bound=BaseModel)
+Result = Mapping[str, Any]
+
+BACKOFF_SECONDS = 5
+MAX_BACKOFF_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Message(Generic[T]):
+    """One thing to do.
+
+    Attributes:
+        body: the validated data.
+        correlation_id: follows a picture through every stage, log line and event.
+        attempt: 1 for the first delivery; a later one lets a stage try another provider.
+    """
+
+    body: T
+    correlation_id: str
+    attempt: int
+
+
+def respond(
+    event: Mapping[str, Any],
+    context: LambdaContext,
+    model: type[T],
+    process: Callable[[Message[T]], Result],
+) -> dict[str, Any]:
+    """Call `process` for each message of an event.
+
+    Returns:
+        For a queue, `{"batchItemFailures": [...]}`: only what failed is delivered again. Otherwise
+        what `process` returned.
+
+    Raises:
+        Exception: outside a queue, whatever `process` raises, for the caller to retry or report.
+    """
+
+    def process_each(messages: Sequence[Message[T]]) -> list[Result | Exception]:
+        return [_attempt(process, message) for message in messages]
+
+    return respond_together(event, context, model, process_each)
+
+
+def respond_together(
+    event: Mapping[str, Any],
+    context: LambdaContext,
+    model: type[T],
+    process_all: Callable[[Sequence[Message[T]]], Sequence[Result | Exception]],
+) -> dict[str, Any]:
+    """Call `process_all` once with every message of an event, for work that is cheaper in batches.
+
+    `process_all` answers with one result or exception per message, in order. What it raises itself
+    counts for every message.
+
+    Returns and raises: as `respond`.
+    """
+    if "Records" in event:
+        return {"batchItemFailures": _drain(event["Records"], model, process_all)}
+    if "detail-type" in event:
+        message = _from_envelope(event, model, attempt=1)
+    else:
+        correlation_id = str(event.get("correlation_id") or context.aws_request_id)
+        message = Message(_validate(model, event), correlation_id, int(event.get("attempt", 1)))
+    logger.append_keys(correlation_id=message.correlation_id)
+    (result,) = process_all([message])
+    if isinstance(result, Exception):
+        raise result
+    return dict(result)
+
+
+def _attempt(process: Callable[[Message[T]], Result], message: Message[T]) -> Result | Exception:
+    logger.append_keys(correlation_id=message.correlation_id)
+    try:
+        return process(message)
+    except Exception as error:  # noqa: BLE001 - handed back: one bad message must not fail its batch
+        return error
+
+
+def _drain(
+    records: Sequence[Mapping[str, Any]],
+    model: type[T],
+    process_all: Callable[[Sequence[Message[T]]], Sequence[Result | Exception]],
+) -> list[dict[str, str]]:
+    """Process a batch and return the entries of `batchItemFailures`."""
+    failures: dict[str, tuple[Mapping[str, Any], Exception]] = {}
+    ready: list[tuple[Mapping[str, Any], Message[T]]] = []
+    for record in records:
+        try:
+            ready.append((record, _from_record(record, model)))
+        except InvalidEventError as error:
+            failures[record["messageId"]] = (record, error)
+    results: Sequence[Result | Exception] = []
+    if ready:
+        try:
+            results = process_all([message for _, message in ready])
+        except Exception as error:  # noqa: BLE001 - counts for every message of the batch
+            results = [error] * len(ready)
+    for (record, _), result in zip(ready, results, strict=True):
+        if isinstance(result, Exception):
+            failures[record["messageId"]] = (record, result)
+    for record, failure in failures.values():
+        _give_back(record, failure)
+    return [{"itemIdentifier": message_id} for message_id in failures]
+
+
+def _from_record(record: Mapping[str, Any], model: type[T]) -> Message[T]:
+    try:
+        envelope = json.loads(record["body"])
+    except (ValueError, RecursionError) as error:
+        raise InvalidEventError("the body of a queue message is not JSON") from error
+    if not isinstance(envelope, dict):
+        raise InvalidEventError("the body of a queue message is not an EventBridge envelope")
+    return _from_envelope(envelope, model, int(record["attributes"]["ApproximateReceiveCount"]))
+
+
+def _from_envelope(envelope: Mapping[str, Any], model: type[T], attempt: int) -> Message[T]:
+    detail = envelope.get("detail")
+    if not isinstance(detail, dict):
+        raise InvalidEventError("an EventBridge envelope without a detail")
+    ours = isinstance(detail.get("metadata"), dict) and isinstance(detail.get("data"), dict)
+    correlation_id = detail["metadata"].get("correlation_id") if ours else envelope.get("id")
+    body = _validate(model, detail["data"] if ours else detail)
+    return Message(body, str(correlation_id or "unknown"), attempt)
+
+
+def _validate(model: type[T], data: Mapping[str, Any]) -> T:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        wrong = ", ".join(".".join(map(str, e["loc"])) or e["type"] for e in error.errors())
+        raise InvalidEventError(f"not a {model.__name__}: {wrong}") from error
+
+
+def _give_back(record: Mapping[str, Any], error: Exception) -> None:
+    """Log why a message goes back to its queue, and when worth it let it come again soon.
+
+    A message that failed would otherwise stay invisible for the queue's whole visibility time-out,
+    six times the function's. Full jitter keeps a throttled model from being hit by all at once.
+    """
+    attempt = int(record["attributes"]["ApproximateReceiveCount"])
+    if not isinstance(error, TransientError):
+        logger.error("message failed", exc_info=error, message_id=record["messageId"], attempt=attempt)
+        return
+    ceiling = min(BACKOFF_SECONDS * 2 ** (attempt - 1), MAX_BACKOFF_SECONDS)
+    delay = random.randint(1, ceiling)  # noqa: S311 - jitter, not a secret
+    logger.warning("message goes back to its queue", reason=str(error), attempt=attempt, delay_seconds=delay)
+    try:
+        clients.sqs().change_message_visibility(
+            QueueUrl=_queue_url(record["eventSourceARN"]),
+            ReceiptHandle=record["receiptHandle"],
+            VisibilityTimeout=delay,
+        )
+    except (ClientError, BotoCoreError) as failure:
+        # It comes back all the same, only later.
+        logger.warning("visibility not changed", exc_info=failure)
+
+
+def _queue_url(arn: str) -> str:
+    _, _, _, _, account, name = arn.split(":", 5)
+    return clients.sqs().get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]

@@ -1,0 +1,115 @@
+"""The event contracts: the one place where the shape of an event is written down.
+
+`events/<Name>/v1.schema.json` is generated from here by `make events`. An optional field needs no
+new version; anything else gets a new model with the next version, and both are published until
+nobody reads the old one. Data carries ids and S3 pointers, never content.
+"""
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal, get_args
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+SOURCE = "magpie"
+
+Stage = Literal["image_processor", "analyzer", "embedder"]
+
+RejectionCode = Literal[
+    # image_processor: what is wrong with the uploaded bytes
+    "empty",
+    "not_an_image",
+    "unsupported_format",
+    "truncated",
+    "corrupt",
+    "too_large",
+    "too_many_pixels",
+    "timed_out",
+    # analyzer: every provider gave a final answer, and none of them can be used
+    "refused",
+    "no_valid_analysis",
+]
+REJECTION_CODES: tuple[RejectionCode, ...] = get_args(RejectionCode)
+
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^/\x00]+$")]
+
+
+class Contract(BaseModel):
+    """Base of the contracts: immutable, and deaf to fields that a later minor addition brings."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Metadata(Contract):
+    """What every event says about itself, whatever it is about."""
+
+    version: Literal["1"] = "1"
+    correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    occurred_at: AwareDatetime
+
+
+class ItemEvent(Contract):
+    """Data of an event about one item. `object_version` is the S3 version that it speaks of."""
+
+    detail_type: ClassVar[str]
+
+    user_id: UserId
+    item_id: UUID
+    object_version: str | None = None
+
+
+class ImageProcessed(ItemEvent):
+    """Web image and thumbnail are in the media bucket."""
+
+    detail_type = "ImageProcessed"
+
+    bucket: str
+    image_key: str
+    thumbnail_key: str
+    width: int = Field(gt=0, description="of the original as shown, in pixels")
+    height: int = Field(gt=0, description="of the original as shown, in pixels")
+    duplicate_of: UUID | None = None
+    run_id: str | None = Field(None, description="set when a re-run asks for a new analysis on purpose")
+
+
+class AnalysisComplete(ItemEvent):
+    """A new version of the analysis is stored."""
+
+    detail_type = "AnalysisComplete"
+
+    analysis_version: int = Field(ge=1)
+    provider: str
+    model: str
+    run_id: str | None = Field(None, description="set when a re-run asked for this analysis")
+
+
+class EmbeddingComplete(ItemEvent):
+    """The item can be searched by meaning."""
+
+    detail_type = "EmbeddingComplete"
+
+    analysis_version: int = Field(ge=1)
+    model: str
+    dimensions: int = Field(ge=1)
+
+
+class ItemRejected(ItemEvent):
+    """The item cannot be processed, and why."""
+
+    detail_type = "ItemRejected"
+
+    stage: Stage
+    code: RejectionCode
+    message: str = Field(description="one sentence for the person who uploaded it")
+
+
+EVENTS: tuple[type[ItemEvent], ...] = (ImageProcessed, AnalysisComplete, EmbeddingComplete, ItemRejected)
+
+
+def detail(event: ItemEvent, correlation_id: str, occurred_at: datetime) -> dict[str, object]:
+    """Return the `detail` of an EventBridge entry: `{"metadata": {...}, "data": {...}}`, JSON-ready."""
+    metadata = Metadata(correlation_id=correlation_id, occurred_at=occurred_at)
+    return {
+        "metadata": metadata.model_dump(mode="json"),
+        "data": event.model_dump(mode="json", exclude_none=True),
+    }
