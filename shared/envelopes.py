@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from shared import clients
 from shared.errors import InvalidEventError, TransientError
 
-logger = Logger(child=True)
+logger = Logger()
 
 T = TypeVar("T", bound=BaseModel)
 Result = Mapping[str, Any]

@@ -1,5 +1,6 @@
 """Secrets from Parameter Store: read at first use, kept for five minutes, never logged."""
 
+import time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SSMProvider
 
 KEEP_SECONDS = 300
-"""A rotated secret is picked up within this time."""
+"""A rotated or a new secret is picked up within this time."""
+
+_absent_since: dict[str, float] = {}
+
+
+def forget() -> None:
+    """Read every parameter anew at its next use."""
+    _absent_since.clear()
+    _provider.cache_clear()
 
 
 class MissingParameterError(MagpieError):
@@ -34,11 +43,14 @@ def find(name: str) -> str | None:
     """
     from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
+    if time.monotonic() - _absent_since.get(name, -KEEP_SECONDS) < KEEP_SECONDS:
+        return None
     try:
         value = _provider().get(name, max_age=KEEP_SECONDS, decrypt=True)
     except GetParameterError as error:
         cause = error.__cause__ or error.__context__
         if isinstance(cause, ClientError) and cause.response["Error"]["Code"] == "ParameterNotFound":
+            _absent_since[name] = time.monotonic()
             return None
         raise TransientError(f"parameter {name} could not be read") from error
     return str(value)

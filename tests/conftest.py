@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: a real database per test, AWS made of template.yaml, a function's environment."""
+"""Fixtures that many tests share: a database per test, AWS made of template.yaml, an environment."""
 
 import itertools
 import shutil
