@@ -1,17 +1,23 @@
 """Fixtures that many tests share: a database per test, AWS made of template.yaml, an environment."""
 
 import itertools
+import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import boto3
 import psycopg
 import pytest
+from moto import mock_aws
 
-from shared import database
+from local import resources, template
+from shared import clients, database, parameters
+from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
@@ -83,3 +89,89 @@ class LambdaContext:
 @pytest.fixture
 def lambda_context() -> LambdaContext:
     return LambdaContext()
+
+
+class Aws:
+    """The template's resources, made in moto, and what tests ask of them."""
+
+    def __init__(self) -> None:
+        self.template = template.load(ROOT / "template.yaml")
+        self.resources = resources.create(self.template)
+        self.uploads = self.resources.ref("UploadsBucket")
+        self.media = self.resources.ref("MediaBucket")
+        self.s3 = boto3.client("s3", region_name=REGION)
+        self._sqs = boto3.client("sqs", region_name=REGION)
+        self._heard = self._listen()
+
+    def _listen(self) -> str:
+        """Give the bus a queue of our own that hears everything we publish."""
+        url = self._sqs.create_queue(QueueName="heard-by-the-test")["QueueUrl"]
+        arn = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+            "QueueArn"
+        ]
+        events = boto3.client("events", region_name=REGION)
+        bus = self.resources.ref("EventBus")
+        events.put_rule(Name="heard", EventBusName=bus, EventPattern='{"source": ["magpie"]}')
+        events.put_targets(Rule="heard", EventBusName=bus, Targets=[{"Id": "test", "Arn": arn}])
+        return url
+
+    def published(self) -> list[dict[str, Any]]:
+        """Return the EventBridge envelopes published since the last call, oldest first."""
+        envelopes = []
+        while messages := self._sqs.receive_message(QueueUrl=self._heard, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
+            for message in messages:
+                envelopes.append(json.loads(message["Body"]))
+                self._sqs.delete_message(QueueUrl=self._heard, ReceiptHandle=message["ReceiptHandle"])
+        return envelopes
+
+    def put_parameter(self, name: str, value: str) -> None:
+        """Store a SecureString, as an operator would."""
+        boto3.client("ssm", region_name=REGION).put_parameter(
+            Name=name, Value=value, Type="SecureString", Overwrite=True
+        )
+        parameters.forget()
+
+
+def forget_caches() -> None:
+    """Make every part of `shared` read its environment and make its clients anew."""
+    Settings.load.cache_clear()  # type: ignore[attr-defined]
+    for client in (clients.s3, clients.events, clients.sqs, clients.ssm):
+        client.cache_clear()
+    parameters.forget()
+    database.close()
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """moto in this process, holding the resources of template.yaml."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        forget_caches()
+        yield Aws()
+    forget_caches()
+
+
+@pytest.fixture
+def function_env(
+    aws: Aws, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], dict[str, str]]:
+    """Give this process the environment that the template gives a function, by its logical id.
+
+    The database URL is in Parameter Store under the name that the template says.
+    """
+
+    def become(logical_id: str, **changed: str) -> dict[str, str]:
+        environment = resources.environment(aws.template, aws.resources, logical_id) | changed
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        forget_caches()
+        aws.put_parameter(environment["DATABASE_URL_PARAMETER"], database_url)
+        return environment
+
+    return become
