@@ -130,6 +130,7 @@ CREATE TABLE embeddings (
 );
 ALTER TABLE embeddings ALTER COLUMN embedding SET STORAGE PLAIN;
 CREATE INDEX embeddings_exact ON embeddings (user_id, model) INCLUDE (item_id, embedding);
+CREATE INDEX embeddings_by_text ON embeddings (user_id, model, source_hash);
 COMMENT ON COLUMN embeddings.source_hash IS 'SHA-256 of the text that was embedded: the same text is not paid for again';
 
 -- Tokens and money of every model call, written with the reply or the vector it bought.
@@ -142,7 +143,7 @@ CREATE TABLE usage_ledger (
     model         text           NOT NULL,
     input_tokens  integer        NOT NULL DEFAULT 0,
     output_tokens integer        NOT NULL DEFAULT 0,
-    cost_usd      numeric(12, 6) NOT NULL DEFAULT 0,
+    cost_usd      numeric(15, 9) NOT NULL DEFAULT 0,
     occurred_at   timestamptz    NOT NULL DEFAULT now(),
     PRIMARY KEY (user_id, usage_id)
 );

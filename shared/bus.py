@@ -61,6 +61,14 @@ def entry(
 def publish(events: Sequence[ItemEvent], correlation_id: str) -> None:
     """Publish events about one cause, in order, ten to a call.
 
+    Raises: as `publish_each`.
+    """
+    publish_each([(event, correlation_id) for event in events])
+
+
+def publish_each(events: Sequence[tuple[ItemEvent, str]]) -> None:
+    """Publish events, each with its own correlation id, in order, ten to a call.
+
     Raises:
         InvalidEventError: an event breaks a limit; nothing was sent.
         PublishError: the bus did not confirm every entry. Some may have been taken: every listener
@@ -68,7 +76,7 @@ def publish(events: Sequence[ItemEvent], correlation_id: str) -> None:
     """
     now = datetime.now(UTC)
     bus = BusEnv.load().event_bus
-    entries = [entry(event, bus, correlation_id, now) for event in events]
+    entries = [entry(event, bus, correlation_id, now) for event, correlation_id in events]
     for start in range(0, len(entries), MAX_ENTRIES):
         chunk = entries[start : start + MAX_ENTRIES]
         try:

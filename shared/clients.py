@@ -29,8 +29,12 @@ def _config() -> "Config":
 @cache
 def s3() -> "S3Client":
     import boto3
+    from botocore.config import Config
 
-    return boto3.client("s3", config=_config())
+    # What is signed for others to use must name the bucket's own region and the current signature:
+    # without both, boto3 signs for a global address that answers a browser's upload with a redirect.
+    signing = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+    return boto3.client("s3", config=_config().merge(signing))
 
 
 @cache

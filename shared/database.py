@@ -53,7 +53,10 @@ def connect(url: str) -> "Connection[DictRow]":
             # Poolers in transaction mode know no prepared statements, and a plan made for one user
             # is wrong for another who owns a thousand times as much.
             prepare_threshold=None,
-            options="-c timezone=UTC -c statement_timeout=60000 -c idle_in_transaction_session_timeout=60000",
+            # random_page_cost: with the default, made for disks with arms, the planner reads the vectors
+            # of whoever owns a fifth of them from the table instead of the covering index (118 ms, 38).
+            options="-c timezone=UTC -c statement_timeout=60000 -c idle_in_transaction_session_timeout=60000 "
+            "-c random_page_cost=1.1",
         )
     except psycopg.OperationalError as error:
         raise TransientError("the database cannot be reached") from error

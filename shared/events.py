@@ -28,6 +28,8 @@ RejectionCode = Literal[
     # analyzer: every provider gave a final answer, and none of them can be used
     "refused",
     "no_valid_analysis",
+    # embedder: no vector can be made of what was said about it
+    "not_embeddable",
 ]
 REJECTION_CODES: tuple[RejectionCode, ...] = get_args(RejectionCode)
 
@@ -44,7 +46,9 @@ class Metadata(Contract):
     """What every event says about itself, whatever it is about."""
 
     version: Literal["1"] = "1"
-    correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        description="follows a picture through every stage, log line and event"
+    )
     occurred_at: AwareDatetime
 
 
@@ -53,9 +57,9 @@ class ItemEvent(Contract):
 
     detail_type: ClassVar[str]
 
-    user_id: UserId
+    user_id: UserId = Field(description="whose it is: Cognito's `sub`, or the folder an operator uploaded to")
     item_id: UUID
-    object_version: str | None = None
+    object_version: str | None = Field(None, description="S3's version of the original that this speaks of")
 
 
 class ImageProcessed(ItemEvent):
@@ -68,7 +72,7 @@ class ImageProcessed(ItemEvent):
     thumbnail_key: str
     width: int = Field(gt=0, description="of the original as shown, in pixels")
     height: int = Field(gt=0, description="of the original as shown, in pixels")
-    duplicate_of: UUID | None = None
+    duplicate_of: UUID | None = Field(None, description="the same user's older item with the same bytes")
     run_id: str | None = Field(None, description="set when a re-run asks for a new analysis on purpose")
 
 

@@ -87,6 +87,7 @@ def end(
         UPDATE items
            SET status = %(status)s, error_code = %(code)s, error_message = %(message)s, updated_at = now()
          WHERE user_id = %(user_id)s AND item_id = %(item_id)s
+           AND (status, error_code, error_message) IS DISTINCT FROM (%(status)s, %(code)s, %(message)s)
         """,
         {
             "user_id": user_id,

@@ -87,6 +87,18 @@ def write(bucket: str, key: str, body: bytes, content_type: str) -> None:
         _fail(error, key)
 
 
+def remove(bucket: str, key: str) -> None:
+    """Delete an object, if it is there. In a versioned bucket an older version of it stays behind.
+
+    Raises:
+        TransientError: S3 throttled or the connection broke.
+    """
+    try:
+        clients.s3().delete_object(Bucket=bucket, Key=key)
+    except (ClientError, BotoCoreError) as error:
+        _fail(error, key)
+
+
 def view_url(bucket: str, key: str, seconds: int, headers: Mapping[str, str] | None = None) -> str:
     """Return a URL that shows one object for a while. It is a secret: never log it.
 

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +92,27 @@ def lambda_context() -> LambdaContext:
     return LambdaContext()
 
 
+@cache
+def the_template() -> template.Template:
+    return template.load(ROOT / "template.yaml")
+
+
+@cache
+def client(service: str) -> Any:
+    """A boto3 client of the test's own; made once, because making one takes longer than asking moto."""
+    return boto3.client(service, region_name=REGION)
+
+
 class Aws:
     """The template's resources, made in moto, and what tests ask of them."""
 
     def __init__(self) -> None:
-        self.template = template.load(ROOT / "template.yaml")
-        self.resources = resources.create(self.template)
+        self.template = the_template()
+        self.resources = resources.create(self.template, client)
         self.uploads = self.resources.ref("UploadsBucket")
         self.media = self.resources.ref("MediaBucket")
-        self.s3 = boto3.client("s3", region_name=REGION)
-        self._sqs = boto3.client("sqs", region_name=REGION)
+        self.s3 = client("s3")
+        self._sqs = client("sqs")
         self._heard = self._listen()
 
     def _listen(self) -> str:
@@ -109,7 +121,7 @@ class Aws:
         arn = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
             "QueueArn"
         ]
-        events = boto3.client("events", region_name=REGION)
+        events = client("events")
         bus = self.resources.ref("EventBus")
         events.put_rule(Name="heard", EventBusName=bus, EventPattern='{"source": ["magpie"]}')
         events.put_targets(Rule="heard", EventBusName=bus, Targets=[{"Id": "test", "Arn": arn}])
@@ -128,9 +140,7 @@ class Aws:
 
     def put_parameter(self, name: str, value: str) -> None:
         """Store a SecureString, as an operator would."""
-        boto3.client("ssm", region_name=REGION).put_parameter(
-            Name=name, Value=value, Type="SecureString", Overwrite=True
-        )
+        client("ssm").put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
         parameters.forget()
 
 

@@ -1,0 +1,24 @@
+"""What a model is asked. The words are in `prompt.md`; their hash names this version of the question."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from functions.analyzer import analysis
+
+REQUEST = "Describe this picture."
+"""Stands after the picture. Nothing that a user chose is ever part of a request: no name, no other item."""
+
+
+@cache
+def system() -> str:
+    """Return the instructions."""
+    return Path(__file__).with_name("prompt.md").read_text(encoding="utf-8")
+
+
+@cache
+def prompt_hash() -> str:
+    """Return the SHA-256 (hex) over everything that is asked: instructions, request, shape of the answer."""
+    shape = json.dumps(analysis.schema(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256("\n".join([system(), REQUEST, shape]).encode()).hexdigest()

@@ -1,0 +1,195 @@
+"""The stored replies and the money they cost, in PostgreSQL.
+
+A reply belongs to a user's content, not to an item: an exact duplicate of the same user finds it too,
+and no other user ever does.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+from uuid import UUID
+
+from aws_lambda_powertools import Logger
+
+from functions.analyzer import models
+from functions.analyzer.chain import Kept, Key
+from functions.analyzer.reply import Outcome, Reply
+from functions.analyzer.versions import Item, Question
+from shared import database, parameters
+from shared.errors import TransientError
+
+logger = Logger(child=True)
+
+WAIT_SECONDS = 30
+"""To wait for another delivery that asks the same; then the message goes back to its queue."""
+STORE_PAUSES = (0.0, 0.5, 2.0)
+"""Seconds before each further attempt at storing what was paid for."""
+HOLD_SECONDS = 200
+"""A lock whose holder vanished is freed after so long: a little over the function's time-out."""
+
+
+@dataclass(frozen=True)
+class StoredReplies:
+    """The replies about one user's content, for one question. A `chain.Replies`.
+
+    Attributes:
+        item_id: the item that asks, for the ledger.
+        sha256: of the original, hex.
+        run_id: '' or the re-run that asks anew on purpose.
+    """
+
+    user_id: str
+    item_id: UUID
+    sha256: str
+    prompt_hash: str
+    run_id: str
+
+    @classmethod
+    def about(cls, item: Item, question: Question) -> Self:
+        """Return the replies about an item's content."""
+        return cls(item.user_id, item.item_id, item.sha256 or "", question.prompt_hash, question.run_id)
+
+    def _question(self) -> dict[str, str]:
+        return {
+            "user_id": self.user_id,
+            "sha256": self.sha256,
+            "prompt_hash": self.prompt_hash,
+            "run_id": self.run_id,
+        }
+
+    def _row(self, key: Key) -> dict[str, object]:
+        provider, model, number = key
+        return {**self._question(), "provider": provider, "model": model, "try": number}
+
+    def all(self) -> Mapping[Key, Kept]:
+        rows = database.fetch_all(
+            """
+            SELECT provider, model, try, reply, outcome
+              FROM model_replies
+             WHERE user_id = %(user_id)s AND sha256 = %(sha256)s
+               AND prompt_hash = %(prompt_hash)s AND run_id = %(run_id)s
+            """,
+            self._question(),
+        )
+        return {
+            (row["provider"], row["model"], row["try"]): Kept(
+                Reply.parse(row["reply"]), Outcome(row["outcome"]) if row["outcome"] else None
+            )
+            for row in rows
+        }
+
+    def keep(self, key: Key, reply: Reply) -> None:
+        """Store a reply and what it cost in one transaction.
+
+        It is paid for, so it is tried more than once: the connection may have died during the call, and
+        the database may just be restarting. Written twice it would still be one reply and one cost.
+
+        Raises:
+            TransientError: the database does not come back.
+        """
+        provider, model, number = key
+        now = datetime.now(UTC)
+        cost = models.cost(provider, model, reply.input_tokens, reply.output_tokens, now.date())
+        used = reply.input_tokens + reply.output_tokens > 0
+        if used and cost is None:
+            logger.warning("the price of this model is unknown", provider=provider, model=model)
+        row = {
+            **self._row(key),
+            "item_id": self.item_id,
+            "reply": reply.raw,
+            "input_tokens": reply.input_tokens,
+            "output_tokens": reply.output_tokens,
+            "cost_usd": cost or 0,
+            "now": now,
+            "used": used,
+        }
+        for pause in STORE_PAUSES:
+            try:
+                _insert(row)
+                break
+            except TransientError as error:
+                logger.warning("reply not stored yet", reason=str(error), provider=provider)
+                time.sleep(pause)
+        else:
+            _insert(row)
+        logger.info(
+            "reply stored",
+            provider=provider,
+            model=model,
+            number=number,
+            stop_reason=reply.stop_reason,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+        )
+
+    def judged(self, key: Key, outcome: Outcome) -> None:
+        with database.transaction() as cursor:
+            cursor.execute(
+                """
+                UPDATE model_replies SET outcome = %(outcome)s
+                 WHERE user_id = %(user_id)s AND sha256 = %(sha256)s AND prompt_hash = %(prompt_hash)s
+                   AND provider = %(provider)s AND model = %(model)s AND run_id = %(run_id)s
+                   AND try = %(try)s
+                """,
+                {**self._row(key), "outcome": outcome.value},
+            )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the right to ask this question about this content.
+
+        The lock lives in a transaction of a connection of its own. So it is freed when this process
+        dies, works behind a pooler that hands out connections by transaction, and a broken connection
+        on either side does not keep the other from storing what was paid for.
+
+        Raises:
+            TransientError: somebody else has been asking for longer than we wait.
+        """
+        import psycopg
+
+        name = "/".join(["analyzer", *self._question().values()])
+        holder = database.connect(parameters.get(database.DatabaseEnv.load().url_parameter))
+        try:
+            try:
+                holder.execute("BEGIN")
+                holder.execute(
+                    """
+                    SELECT set_config('lock_timeout', %(wait)s, true),
+                           set_config('idle_in_transaction_session_timeout', %(hold)s, true)
+                    """,
+                    {"wait": f"{WAIT_SECONDS}s", "hold": f"{HOLD_SECONDS}s"},
+                )
+                holder.execute("SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))", {"name": name})
+            except psycopg.errors.LockNotAvailable as error:
+                raise TransientError("another delivery is asking about the same picture") from error
+            except psycopg.OperationalError as error:
+                raise TransientError(f"the database gave up: {type(error).__name__}") from error
+            yield
+        finally:
+            holder.close()
+
+
+def _insert(row: Mapping[str, object]) -> None:
+    with database.transaction() as cursor:
+        cursor.execute(
+            """
+            WITH stored AS (
+                INSERT INTO model_replies (user_id, sha256, prompt_hash, provider, model, run_id, try,
+                                           reply, input_tokens, output_tokens, replied_at)
+                VALUES (%(user_id)s, %(sha256)s, %(prompt_hash)s, %(provider)s, %(model)s, %(run_id)s,
+                        %(try)s, %(reply)s, %(input_tokens)s, %(output_tokens)s, %(now)s)
+                ON CONFLICT (user_id, sha256, prompt_hash, provider, model, run_id, try) DO NOTHING
+                RETURNING user_id
+            )
+            INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens, output_tokens,
+                                      cost_usd, occurred_at)
+            SELECT user_id, %(item_id)s, 'analyzer', %(provider)s, %(model)s, %(input_tokens)s,
+                   %(output_tokens)s, %(cost_usd)s, %(now)s
+              FROM stored
+             WHERE %(used)s
+            """,
+            row,
+        )
