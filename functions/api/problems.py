@@ -1,0 +1,173 @@
+"""What went wrong, as RFC 9457 says it: one shape for every error, and nothing from inside.
+
+Each kind has a `type` that never changes, so that a client can tell errors apart without reading prose.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+
+from shared.errors import MagpieError, TransientError
+
+logger = Logger(child=True)
+
+TYPE_PREFIX = "urn:problem-type:magpie:"
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Of every answer: it belongs to one user for one moment, and most hold URLs that are secrets."""
+
+
+class Problem(MagpieError):
+    """An error that the caller is told about. Raise it anywhere below a route.
+
+    Args:
+        kind: the end of `type`, stable for ever.
+        detail: a sentence about this case, for a person.
+        errors: what is wrong with which field: `{"field", "message"}`.
+        headers: to send along.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        kind: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+    def response(self, correlation_id: str) -> Response[str]:
+        """Return the answer that tells it."""
+        body: dict[str, Any] = {
+            "type": TYPE_PREFIX + self.kind,
+            "title": TITLES[self.kind],
+            "status": int(self.status),
+            "detail": self.detail,
+            "correlation_id": correlation_id,
+        }
+        if self.errors:
+            body["errors"] = self.errors
+        return Response(int(self.status), CONTENT_TYPE, json.dumps(body), headers=HEADERS | self.headers)
+
+
+TITLES = {
+    "malformed-request": "The request cannot be read",
+    "invalid-cursor": "The cursor is not one of ours",
+    "invalid-input": "Something in the request is not as it should be",
+    "invalid-idempotency-key": "The Idempotency-Key cannot be used",
+    "not-signed-in": "Sign in first",
+    "not-found": "There is nothing here",
+    "item-not-found": "There is no such item",
+    "method-not-allowed": "This cannot be done here",
+    "request-in-progress": "The same request is still being answered",
+    "idempotency-key-reused": "The Idempotency-Key belongs to another request",
+    "too-large": "The file is too large",
+    "unsupported-media-type": "The body is not JSON",
+    "unavailable": "Try again in a moment",
+    "internal-error": "Something went wrong on our side",
+}
+"""Every kind, with its title: the same for every case of a kind."""
+
+
+def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """Return the problem of input that does not fit its model.
+
+    Args:
+        errors: as pydantic lists them. What was sent is not repeated.
+    """
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid-input",
+        "See `errors` for each field.",
+        errors=[
+            {"field": ".".join(map(str, error["loc"])), "message": str(error.get("msg", error["type"]))}
+            for error in errors
+        ],
+    )
+
+
+def not_found() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "not-found", "No route of this API has this path.")
+
+
+def method_not_allowed(allowed: Sequence[str]) -> Problem:
+    return Problem(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        f"This path takes {', '.join(allowed)}.",
+        headers={"Allow": ", ".join(allowed)},
+    )
+
+
+def item_not_found() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "item-not-found", "You have no item with this id.")
+
+
+def unavailable() -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "unavailable",
+        "A part that is needed for this answer does not respond. Nothing was lost.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+def internal_error() -> Problem:
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal-error",
+        "It has been written down under the correlation id, and is not your fault.",
+    )
+
+
+def register(app: APIGatewayHttpResolver) -> None:
+    """Make an app answer whatever is raised with a problem, and unknown routes too."""
+
+    def tell(problem: Problem) -> Response[str]:
+        return problem.response(str(app.current_event.request_context.request_id))
+
+    def found_nothing(_: NotFoundError) -> Response[str]:
+        path = app.current_event.path
+        routes = [*app._static_routes, *app._dynamic_routes]
+        allowed = sorted({route.method for route in routes if route.rule.match(path)})
+        return tell(method_not_allowed(allowed) if allowed else not_found())
+
+    def does_not_fit(error: RequestValidationError) -> Response[str]:
+        return tell(invalid_input(error.errors()))
+
+    def passes(error: TransientError) -> Response[str]:
+        logger.warning("request failed for now", reason=str(error))
+        return tell(unavailable())
+
+    def unexpected(error: Exception) -> Response[str]:
+        # Everything else is a bug or a missing permission, an answer that breaks its own model included.
+        logger.error("request failed", exc_info=error)
+        return tell(internal_error())
+
+    def with_headers(_: APIGatewayHttpResolver, next_middleware: NextMiddleware) -> Response[Any]:
+        response: Response[Any] = next_middleware(app)
+        response.headers.update(HEADERS)
+        return response
+
+    app.exception_handler(Problem)(tell)
+    app.exception_handler(NotFoundError)(found_nothing)
+    app.exception_handler(RequestValidationError)(does_not_fit)
+    app.exception_handler(TransientError)(passes)
+    app.exception_handler(Exception)(unexpected)
+    app.use([with_headers])

@@ -1,0 +1,128 @@
+"""Decide under which name a file is kept, and what may be uploaded for it."""
+
+import mimetypes
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Literal, get_args
+
+from pydantic import BaseModel, Field, field_validator
+
+from functions.api.problems import Problem
+from shared import clients
+from shared.text import clean
+
+UPLOAD_SECONDS = 900
+MAX_NAME = 255
+"""Characters of a file name that are kept: what file systems take, and enough to tell files apart."""
+UNTITLED = "untitled"
+
+ContentType = Literal[
+    "image/jpeg",
+    "image/png",
+    "image/gif",
+    "image/webp",
+    "image/tiff",
+    "image/bmp",
+    "image/avif",
+    "image/heic",
+    "image/heif",
+    "application/octet-stream",
+]
+CONTENT_TYPES: tuple[str, ...] = get_args(ContentType)
+_BY_SUFFIX = {".heic": "image/heic", ".heif": "image/heif", ".avif": "image/avif", ".webp": "image/webp"}
+"""Not in every Python's table of types."""
+
+_ZERO_WIDTH_JOINERS = "\u200c\u200d"
+"""Letters of Persian and Hindi, and what holds an emoji of several together."""
+
+
+class NewItem(BaseModel):
+    """What is to be uploaded."""
+
+    filename: str = Field(min_length=1, max_length=4096)
+    content_type: ContentType | None = None
+    size: int | None = Field(None, ge=1, description="bytes, to hear at once that they are too many")
+
+    @field_validator("filename", mode="before")
+    @classmethod
+    def _storable(cls, value: object) -> object:
+        # A name that was no UTF-8 on the client's disk arrives with lone surrogates, which str refuses.
+        return clean(value) if isinstance(value, str) else value
+
+
+class Upload(BaseModel):
+    """A form that may be posted once or more until it expires: to one key, of one type, up to a size."""
+
+    url: str
+    fields: dict[str, str]
+    expires_at: datetime
+
+
+def clean_filename(name: str) -> str:
+    """Return the last part of a path as a name that is safe to store and to show.
+
+    Without control characters, line separators, marks that turn the direction of writing (`exe.gpj`
+    shown as `jpg.exe`) and other invisible characters; in the composed form (NFC); at most 255
+    characters, of which the last are the suffix's. What is left of nothing is `untitled`.
+    """
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    shown = "".join(letter for letter in unicodedata.normalize("NFC", last) if _is_shown(letter))
+    words = " ".join(shown.split())
+    if not words.strip("."):
+        return UNTITLED
+    if len(words) <= MAX_NAME:
+        return words
+    stem, dot, suffix = words.rpartition(".")
+    if not stem or len(suffix) > 16:
+        return words[:MAX_NAME]
+    return stem[: MAX_NAME - len(dot + suffix)] + dot + suffix
+
+
+def content_type(new: NewItem) -> str:
+    """Return the type that the form asks for: as declared, or guessed from the name.
+
+    It decides nothing: what a file is, its bytes say later.
+    """
+    if new.content_type:
+        return new.content_type
+    suffix = "." + new.filename.rpartition(".")[2].lower()
+    guessed = _BY_SUFFIX.get(suffix) or mimetypes.guess_type(new.filename, strict=False)[0]
+    return guessed if guessed in CONTENT_TYPES else "application/octet-stream"
+
+
+def refuse_too_large(new: NewItem, max_bytes: int) -> None:
+    """Refuse a file before its bytes travel.
+
+    Raises:
+        Problem: 413, it has more than `max_bytes`.
+    """
+    if new.size is not None and new.size > max_bytes:
+        raise Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too-large",
+            f"The file has {new.size} bytes; {max_bytes} is the most that is taken.",
+        )
+
+
+def form(bucket: str, key: str, kind: str, max_bytes: int) -> Upload:
+    """Return a form for exactly this key and type, and 1 to `max_bytes` bytes, valid for 15 minutes.
+
+    Its fields are a secret: never log them.
+    """
+    expires_at = datetime.now(UTC) + timedelta(seconds=UPLOAD_SECONDS)
+    post = clients.s3().generate_presigned_post(
+        Bucket=bucket,
+        Key=key,
+        Fields={"Content-Type": kind},
+        Conditions=[{"Content-Type": kind}, ["content-length-range", 1, max_bytes]],
+        ExpiresIn=UPLOAD_SECONDS,
+    )
+    return Upload(url=post["url"], fields=post["fields"], expires_at=expires_at.replace(microsecond=0))
+
+
+def _is_shown(letter: str) -> bool:
+    if letter in _ZERO_WIDTH_JOINERS:
+        return True
+    # Cc control, Cf format, Cs surrogate, Cn unassigned, Zl and Zp line and paragraph separator
+    return letter.isspace() or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")

@@ -1,0 +1,87 @@
+"""Give every task of a batch its vector, and pay for no text twice."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from time import monotonic
+
+from aws_lambda_powertools import Logger
+
+from functions.embedder import store, verdict
+from functions.embedder.vectors import Maker
+from functions.embedder.verdict import Ignored, Key, Outcome, Task
+from shared.embeddings import VectorModel
+from shared.errors import RejectedError
+
+logger = Logger(child=True)
+
+Made = Sequence[tuple[Task, str]]
+Failed = Sequence[tuple[Task, Exception]]
+
+
+def embed(tasks: Sequence[Task], model: VectorModel, make: Maker, started: float) -> dict[Key, Outcome]:
+    """Give every task its vector: one that the user already has, or a new one."""
+    had = store.same_text(tasks, model) if tasks else {}
+    outcomes = keep([(task, had[text]) for task in tasks if (text := same(task)) in had], model, started)
+    # Tasks of one user with the same text share one vector, which is made once.
+    sharing: dict[tuple[str, str], list[Task]] = {}
+    for task in tasks:
+        if task.key not in outcomes:
+            sharing.setdefault(same(task), []).append(task)
+    groups = list(sharing.values())
+    try:
+        for made in make([group[0].text for group in groups]) if groups else ():
+            outcomes |= keep(
+                [(task, vector) for place, vector in made.vectors.items() for task in groups[place]],
+                model,
+                started,
+                [(task, error) for place, error in made.failures.items() for task in groups[place]],
+                {groups[place][0].key: tokens for place, tokens in made.tokens.items()},
+            )
+    except Exception as error:  # noqa: BLE001 - handed back: it counts for what is not done yet, only
+        for task in tasks:
+            outcomes.setdefault(task.key, error)
+    return outcomes
+
+
+def same(task: Task) -> tuple[str, str]:
+    """Return what tasks that may share a vector have in common: never across users."""
+    return task.user_id, task.source_hash
+
+
+def keep(
+    made: Made,
+    model: VectorModel,
+    started: float,
+    failed: Failed = (),
+    tokens: Mapping[Key, int] | None = None,
+) -> dict[Key, Outcome]:
+    """Commit what a call brought, or vectors that were there already, and say what became of each task.
+
+    Args:
+        started: when the batch began, by `time.monotonic`.
+        tokens: what the call cost, by the item that is charged; None where there was no call.
+    """
+    if not (made or failed):
+        return {}
+    ready, rejections = store.keep(
+        model,
+        made,
+        reused=tokens is None,
+        took=timedelta(seconds=monotonic() - started),
+        ended=[(task, error) for task, error in failed if isinstance(error, RejectedError)],
+        tokens=tokens,
+    )
+    logger.info(
+        "vectors kept", model=model.name, ready=len(ready), failed=len(failed), paid=tokens is not None
+    )
+    ended = {(event.user_id, event.item_id): event for event in rejections}
+    outcomes: dict[Key, Outcome] = {
+        task.key: verdict.embedded(task, model) if task.key in ready else Ignored("overtaken")
+        for task, _ in made
+    }
+    for task, error in failed:
+        if isinstance(error, RejectedError):
+            outcomes[task.key] = ended.get(task.key, Ignored("overtaken"))
+        else:
+            outcomes[task.key] = error
+    return outcomes

@@ -1,0 +1,181 @@
+"""Read what is to be embedded, and keep what was made of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from functions.embedder.verdict import Key, Task, ToEmbed
+from shared import database, embeddings, items
+from shared.embeddings import DIMENSIONS, VectorModel
+from shared.errors import RejectedError
+from shared.events import ItemRejected
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+    from psycopg.rows import DictRow
+
+ITEMS = """
+SELECT items.user_id, items.item_id, items.status, items.error_code, items.error_message,
+       items.object_version, items.analysis_version, analyses.raw_response,
+       embeddings.model AS embedded_by, embeddings.source_hash AS embedded_hash,
+       embeddings.analysis_version AS embedded_version
+  FROM unnest(%(user_ids)s::text[], %(item_ids)s::uuid[]) AS wanted (user_id, item_id)
+  JOIN items ON items.user_id = wanted.user_id AND items.item_id = wanted.item_id
+  LEFT JOIN analyses ON analyses.user_id = items.user_id
+                    AND analyses.item_id = items.item_id
+                    AND analyses.version = items.analysis_version
+  LEFT JOIN embeddings ON embeddings.user_id = items.user_id AND embeddings.item_id = items.item_id
+"""
+
+# A vector of the same text and model, whichever of the user's items it was made for.
+SAME_TEXT = """
+SELECT DISTINCT ON (wanted.user_id, wanted.source_hash)
+       wanted.user_id, wanted.source_hash, embeddings.embedding::text AS vector
+  FROM unnest(%(user_ids)s::text[], %(hashes)s::text[]) AS wanted (user_id, source_hash)
+  JOIN embeddings ON embeddings.user_id = wanted.user_id
+                 AND embeddings.model = %(model)s
+                 AND embeddings.source_hash = wanted.source_hash
+"""
+
+# In one order for everybody, so that two batches that share items cannot lock each other out.
+LOCK_CURRENT = """
+SELECT items.user_id, items.item_id
+  FROM unnest(%(user_ids)s::text[], %(item_ids)s::uuid[], %(object_versions)s::text[],
+              %(analysis_versions)s::integer[])
+       AS made (user_id, item_id, object_version, analysis_version)
+  JOIN items ON items.user_id = made.user_id AND items.item_id = made.item_id
+ WHERE items.analysis_version = made.analysis_version
+   AND items.object_version IS NOT DISTINCT FROM made.object_version
+   AND (items.status IN ('analyzed', 'ready')
+        OR items.status = 'failed' AND items.error_code = 'not_embeddable')
+ ORDER BY items.user_id, items.item_id
+   FOR UPDATE OF items
+"""
+
+KEEP = """
+INSERT INTO embeddings (user_id, item_id, model, dimensions, embedding, analysis_version, source_hash)
+VALUES (%(user_id)s, %(item_id)s, %(model)s, %(dimensions)s, %(vector)s::halfvec, %(analysis_version)s,
+        %(source_hash)s)
+    ON CONFLICT (user_id, item_id) DO UPDATE
+   SET model = excluded.model, dimensions = excluded.dimensions, embedding = excluded.embedding,
+       analysis_version = excluded.analysis_version, source_hash = excluded.source_hash, created_at = now()
+"""
+
+READY = """
+UPDATE items
+   SET status = 'ready', error_code = NULL, error_message = NULL, updated_at = now()
+ WHERE user_id = %(user_id)s AND item_id = %(item_id)s
+"""
+
+FORGET = "DELETE FROM embeddings WHERE user_id = %(user_id)s AND item_id = %(item_id)s"
+
+CHARGE = """
+INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens, cost_usd)
+VALUES (%(user_id)s, %(item_id)s, 'embedder', %(provider)s, %(model)s, %(tokens)s, %(cost_usd)s)
+"""
+
+
+def read(asked: Iterable[ToEmbed]) -> "dict[Key, DictRow]":
+    """Return the rows of the items asked for, with their current analysis and their vector's origin."""
+    keys = list({each.key for each in asked})
+    rows = database.fetch_all(
+        ITEMS, {"user_ids": [user_id for user_id, _ in keys], "item_ids": [item_id for _, item_id in keys]}
+    )
+    return {(row["user_id"], row["item_id"]): row for row in rows}
+
+
+def same_text(tasks: Sequence[Task], model: VectorModel) -> dict[tuple[str, str], str]:
+    """Return the vectors that users already have of the same texts, by user and hash."""
+    rows = database.fetch_all(
+        SAME_TEXT,
+        {
+            "user_ids": [task.user_id for task in tasks],
+            "hashes": [task.source_hash for task in tasks],
+            "model": model.name,
+        },
+    )
+    return {(row["user_id"], row["source_hash"]): row["vector"] for row in rows}
+
+
+def keep(
+    model: VectorModel,
+    vectors: Sequence[tuple[Task, str]],
+    *,
+    reused: bool,
+    took: timedelta,
+    ended: Sequence[tuple[Task, RejectedError]] = (),
+    tokens: Mapping[Key, int] | None = None,
+) -> tuple[set[Key], list[ItemRejected]]:
+    """Write in one transaction what one call brought, charges included.
+
+    What a newer version of the object or of the analysis has overtaken is charged and not written.
+
+    Returns:
+        The keys of the items that are ready now, and what to publish about those that have ended.
+    """
+    with database.transaction() as cursor:
+        current = _lock_current(cursor, [task for task, _ in [*vectors, *ended]])
+        ready = [(task, vector) for task, vector in vectors if task.key in current]
+        if ready:
+            rows = [_row(task, model, vector) for task, vector in ready]
+            cursor.executemany(KEEP, rows)
+            cursor.executemany(READY, rows)
+        with cursor.connection.pipeline():  # the timeline's lines without waiting for each
+            for task, _ in ready:
+                items.record(
+                    cursor,
+                    task.user_id,
+                    task.item_id,
+                    "embedder",
+                    "ready",
+                    object_version=task.object_version,
+                    occurrence=f"analysis {task.analysis_version} by {model.name}",
+                    took=took,
+                    detail={"provider": model.provider, "model": model.name, "reused": reused},
+                )
+        rejections = [_end(cursor, task, error) for task, error in ended if task.key in current]
+        if tokens:
+            cursor.executemany(CHARGE, [_charge(key, model, count) for key, count in tokens.items()])
+    return {task.key for task, _ in ready}, rejections
+
+
+def _lock_current(cursor: "Cursor[DictRow]", tasks: Sequence[Task]) -> set[Key]:
+    cursor.execute(
+        LOCK_CURRENT,
+        {
+            "user_ids": [task.user_id for task in tasks],
+            "item_ids": [task.item_id for task in tasks],
+            "object_versions": [task.object_version for task in tasks],
+            "analysis_versions": [task.analysis_version for task in tasks],
+        },
+    )
+    return {(row["user_id"], row["item_id"]) for row in cursor.fetchall()}
+
+
+def _end(cursor: "Cursor[DictRow]", task: Task, error: RejectedError) -> ItemRejected:
+    cursor.execute(FORGET, {"user_id": task.user_id, "item_id": task.item_id})
+    return items.end(cursor, task.user_id, task.item_id, "embedder", "failed", error, task.object_version)
+
+
+def _row(task: Task, model: VectorModel, vector: str) -> dict[str, Any]:
+    return {
+        "user_id": task.user_id,
+        "item_id": task.item_id,
+        "model": model.name,
+        "dimensions": DIMENSIONS,
+        "vector": vector,
+        "analysis_version": task.analysis_version,
+        "source_hash": task.source_hash,
+    }
+
+
+def _charge(key: Key, model: VectorModel, tokens: int) -> dict[str, Any]:
+    user_id, item_id = key
+    return {
+        "user_id": user_id,
+        "item_id": item_id,
+        "provider": model.provider,
+        "model": model.name,
+        "tokens": tokens,
+        "cost_usd": embeddings.cost_usd(model, tokens),
+    }

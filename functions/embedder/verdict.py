@@ -1,0 +1,118 @@
+"""Decide what an event asks for: a vector, the same event once more, or nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from functions.embedder.text import embedded_text, source_hash
+from shared.embeddings import DIMENSIONS, VectorModel
+from shared.events import Contract, EmbeddingComplete, ItemRejected, UserId
+
+Key = tuple[str, UUID]
+"""Whose, and which: the key of an item."""
+
+
+class ToEmbed(Contract):
+    """What is to be embedded: the data of `AnalysisComplete`, or what a state machine or an operator says.
+
+    Left out, the versions are whatever is current.
+    """
+
+    user_id: UserId
+    item_id: UUID
+    object_version: str | None = None
+    analysis_version: int | None = Field(None, ge=1)
+
+    @property
+    def key(self) -> Key:
+        return self.user_id, self.item_id
+
+
+@dataclass(frozen=True)
+class Task:
+    """One item whose current analysis needs its vector."""
+
+    user_id: str
+    item_id: UUID
+    object_version: str | None
+    analysis_version: int
+    text: str
+    source_hash: str
+
+    @property
+    def key(self) -> Key:
+        return self.user_id, self.item_id
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Nothing is to be done, and the message may go."""
+
+    reason: str
+
+
+Outcome = EmbeddingComplete | ItemRejected | Ignored | Exception
+"""What became of a message; an event is to be published."""
+
+
+def judge(
+    asked: ToEmbed, row: Mapping[str, Any] | None, model: VectorModel
+) -> Task | EmbeddingComplete | ItemRejected | Ignored:
+    """Return what has to be done.
+
+    Nothing later than this stage records progress, so a second delivery cannot know whether the first
+    one's event went out. It is published again: whoever hears it treats a copy as nothing new.
+
+    Args:
+        row: the item with its current analysis and the origin of its vector, as `store.read` gives it.
+    """
+    if row is None:
+        return Ignored("unknown item")
+    if row["analysis_version"] is None or asked.analysis_version not in (None, row["analysis_version"]):
+        return Ignored("not the current analysis")
+    if asked.object_version not in (None, row["object_version"]):
+        return Ignored("not the current version of the object")
+    if row["status"] == "failed" and row["error_code"] == "not_embeddable":
+        return rejected(asked, row["object_version"], row["error_message"])
+    if row["status"] not in ("analyzed", "ready"):
+        return Ignored(f"item is {row['status']}")
+    text = embedded_text(row["raw_response"] or {})
+    task = Task(
+        user_id=asked.user_id,
+        item_id=asked.item_id,
+        object_version=row["object_version"],
+        analysis_version=row["analysis_version"],
+        text=text,
+        source_hash=source_hash(text),
+    )
+    wanted = ("ready", model.name, task.analysis_version, task.source_hash)
+    if (row["status"], row["embedded_by"], row["embedded_version"], row["embedded_hash"]) == wanted:
+        return embedded(task, model)
+    return task
+
+
+def embedded(task: Task, model: VectorModel) -> EmbeddingComplete:
+    """Return the event that says a task is done."""
+    return EmbeddingComplete(
+        user_id=task.user_id,
+        item_id=task.item_id,
+        object_version=task.object_version,
+        analysis_version=task.analysis_version,
+        model=model.name,
+        dimensions=DIMENSIONS,
+    )
+
+
+def rejected(asked: ToEmbed, object_version: str | None, sentence: str) -> ItemRejected:
+    """Return the event that says an item has ended here."""
+    return ItemRejected(
+        user_id=asked.user_id,
+        item_id=asked.item_id,
+        object_version=object_version,
+        stage="embedder",
+        code="not_embeddable",
+        message=sentence,
+    )
