@@ -1,0 +1,1 @@
+"""The `magpie` command: Magpie on one machine, and any deployment of it."""

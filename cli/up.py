@@ -1,0 +1,99 @@
+"""`magpie up`: the whole of Magpie on this machine, until Ctrl-C."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.errors import CommandError
+from cli.options import Data, Json
+
+if TYPE_CHECKING:
+    from cli.output import Output
+    from local.stack import Stack
+
+API_PORT = 8787
+AWS_PORT = 4566
+
+
+def up(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes any free one.")
+    ] = API_PORT,
+    aws_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the AWS endpoint; 0 takes any free one.")
+    ] = AWS_PORT,
+    data: Data = None,
+    json: Json = False,
+) -> int:
+    """Start Magpie on this machine, and keep it running until Ctrl-C."""
+    from cli.output import Output
+    from cli.target import data_folder
+
+    out = Output(json)
+    with stack_troubles():
+        from local.stack import Stack
+
+        Stack(data_folder(data), port, aws_port, say=out.step).run(ready=lambda stack: _announce(out, stack))
+    out.note("Magpie is stopped.")
+    return 0
+
+
+@contextmanager
+def stack_troubles() -> Iterator[None]:
+    """Turn what `local` raises into a command's one sentence."""
+    from local.stack import DataDirInUseError, PortTakenError, StackError
+    from local.template import TemplateError
+
+    try:
+        yield
+    except PortTakenError as error:
+        raise CommandError("port_taken", str(error)) from None
+    except DataDirInUseError as error:
+        raise CommandError("already_running", str(error)) from None
+    except TemplateError as error:
+        raise CommandError("template", f"template.yaml cannot be run here: {error}") from None
+    except StackError as error:
+        raise CommandError("stack_failed", str(error)) from None
+
+
+def _announce(out: "Output", stack: "Stack") -> None:
+    document: dict[str, Any] = {
+        "api_url": stack.api_url,
+        "aws_url": stack.aws_url,
+        "uploads_bucket": stack.uploads_bucket,
+        "media_bucket": stack.media_bucket,
+        "data": str(stack.data_dir),
+        "logs": str(stack.data_dir / "logs"),
+        "stack_file": str(stack.data_dir / "stack.json"),
+        "user": {"email": stack.user["email"], "sub": stack.user["sub"]},
+        "seconds": round(stack.start_seconds, 1),
+    }
+    if out.as_json:
+        out.document(document)
+        return
+    from rich.text import Text
+
+    from cli.output import facts, styled
+    from cli.target import data_folder
+
+    out.show(
+        styled(f"Magpie is up, after {stack.start_seconds:.1f} s.", "bold green"),
+        facts(
+            [
+                ("API", stack.api_url),
+                ("AWS endpoint", stack.aws_url),
+                ("uploads bucket", f"s3://{stack.uploads_bucket}/{stack.user['sub']}/"),
+                ("logs", document["logs"]),
+                ("user", f"{stack.user['email']}, password in {document['stack_file']}"),
+            ]
+        ),
+        Text(),
+        styled("Next, in another terminal:", "bold"),
+    )
+    option = "" if stack.data_dir == data_folder(None) else f" --data {shlex.quote(str(stack.data_dir))}"
+    for command in ("add ~/Pictures", "list", 'search "what you remember"'):
+        out.line(f"  ./magpie {command}{option}")
+    out.show(Text(), styled("Ctrl-C stops it.", "dim"))
