@@ -1,0 +1,137 @@
+"""Make the web image and the thumbnail of an uploaded picture."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import Field
+
+from functions.image_processor import catalogue, sandbox
+from functions.image_processor.catalogue import Original
+from functions.image_processor.rendition import Rendition, render
+from functions.image_processor.upload import Upload, to_do
+from shared import bus, database, items, objects
+from shared.envelopes import Message, respond
+from shared.errors import InvalidEventError, RejectedError
+from shared.settings import Settings
+
+logger = Logger()
+
+
+class Env(Settings):
+    """What the template must give."""
+
+    uploads_bucket: str = Field(alias="UPLOADS_BUCKET")
+    media_bucket: str = Field(alias="MEDIA_BUCKET")
+    max_upload_bytes: int = Field(alias="MAX_UPLOAD_BYTES", gt=0)
+    max_pixels: int = Field(alias="MAX_PIXELS", gt=0)
+    keep_location: bool = Field(alias="KEEP_LOCATION")
+
+
+def process(message: Message[Upload]) -> Mapping[str, Any]:
+    env, upload, started = Env.load(), message.body, time.monotonic()
+    if upload.bucket not in {None, env.uploads_bucket}:
+        raise InvalidEventError("an object of another bucket")
+    row = catalogue.find(upload)
+    # The API knew of the picture before S3 did: its id goes on from the request for the upload.
+    correlation_id = (upload.key and row and row["correlation_id"]) or message.correlation_id
+    logger.append_keys(correlation_id=correlation_id, item_id=str(upload.item_id))
+
+    action = "nothing" if upload.is_folder else to_do(upload, row)
+    if action == "render":
+        try:
+            original = read(upload, row or {}, env)
+        except objects.ObjectGoneError:
+            logger.warning("original is gone", object_version=upload.version)
+            catalogue.lose(upload)
+            return {"item_id": str(upload.item_id), "status": "gone"}
+        if isinstance(original.outcome, Rendition) and original.outcome.metadata.damaged:
+            logger.info("metadata cannot be read", parts=original.outcome.metadata.damaged)
+        row = settle(upload, row, original, env, correlation_id, started)
+    elif action == "announce" and upload.sequencer:
+        catalogue.note_order(upload)
+    if action == "nothing" or row is None:
+        logger.info("nothing to process", object_version=upload.version)
+        return {"item_id": str(upload.item_id), "status": "ignored"}
+
+    events = catalogue.unannounced(row, upload, env.media_bucket)
+    bus.publish(events, correlation_id)
+    logger.info("original processed", status=row["status"], code=row["error_code"], published=len(events))
+    return {
+        "user_id": upload.user_id,
+        "item_id": str(upload.item_id),
+        "object_version": row["object_version"],
+        "status": row["status"],
+        "code": row["error_code"],
+    }
+
+
+def read(upload: Upload, known: Mapping[str, Any], env: Env) -> Original:
+    """Download the original and render it, in a file that never has a name: nothing is left of it, even
+    when this process is killed.
+
+    Raises:
+        ObjectGoneError: it is not there any more.
+        TransientError: S3 did not answer, or the decoder was interrupted.
+    """
+    key: str = upload.key or known["object_key"]
+    version: str | None = upload.version if upload.key else known["object_version"]
+    with tempfile.TemporaryFile() as file:
+        path = Path(f"/proc/self/fd/{file.fileno()}")
+        try:
+            stored = objects.download(env.uploads_bucket, key, version, path, env.max_upload_bytes)
+        except objects.ObjectTooLargeError:
+            sentence = f"The file is larger than {env.max_upload_bytes:,} bytes."
+            return Original(key, version, upload.size, None, RejectedError("too_large", sentence))
+        outcome: Rendition | RejectedError
+        try:
+            outcome = sandbox.run(partial(render, path, env.max_pixels, env.keep_location))
+        except RejectedError as error:
+            outcome = error
+    return Original(key, version if upload.key else stored.version, stored.size, stored.sha256, outcome)
+
+
+def settle(
+    upload: Upload,
+    known: Mapping[str, Any] | None,
+    original: Original,
+    env: Env,
+    correlation_id: str,
+    started: float,
+) -> Mapping[str, Any] | None:
+    """Write derivatives and row while the row is locked: an older version can never overwrite a newer.
+
+    Returns:
+        The row as it is now; None where a newer version of the object was faster.
+    """
+    name: dict[str, Any] = {"user_id": upload.user_id, "item_id": upload.item_id}
+    image, thumbnail = items.image_key(**name), items.thumbnail_key(**name)
+    with database.transaction() as cursor:
+        row = catalogue.lock(cursor, upload, original, known, correlation_id)
+        action = to_do(upload, row)
+        if action != "render":  # somebody else was faster
+            return row if action == "announce" else None
+        if isinstance(original.outcome, Rendition):
+            objects.write(env.media_bucket, image, original.outcome.image, "image/jpeg")
+            objects.write(env.media_bucket, thumbnail, original.outcome.thumbnail, "image/webp")
+            took = timedelta(seconds=time.monotonic() - started)
+            catalogue.accept(cursor, upload, row, original, took)
+        elif row["image_width"] and not catalogue.takes_over(row, original):
+            catalogue.keep(cursor, upload, original)
+        else:
+            if row["image_width"]:  # of an older picture, of which the row says nothing any more
+                objects.remove(env.media_bucket, image)
+                objects.remove(env.media_bucket, thumbnail)
+            catalogue.reject(cursor, upload, row, original)
+    return catalogue.find(upload)
+
+
+@logger.inject_lambda_context(clear_state=True)  # the keys of the item before
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    return respond(event, context, Upload, process)
