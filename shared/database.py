@@ -92,20 +92,26 @@ def close() -> None:
 
 
 @contextmanager
+def _transient() -> Iterator[None]:
+    """Call every loss, deadlock and time-out by the name that sends a message round again."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise TransientError(f"the database gave up: {type(error).__name__}") from error
+
+
+@contextmanager
 def transaction() -> "Iterator[Cursor[DictRow]]":
     """Run a block in one transaction: committed at its end, rolled back when it raises.
 
     Raises:
         TransientError: the connection was lost, a deadlock or a time-out ended a statement.
     """
-    import psycopg
-
     conn = connection()
-    try:
-        with conn.transaction(), conn.cursor() as cursor:
-            yield cursor
-    except psycopg.OperationalError as error:
-        raise TransientError(f"the database gave up: {type(error).__name__}") from error
+    with _transient(), conn.transaction(), conn.cursor() as cursor:
+        yield cursor
 
 
 def fetch_one(query: "QueryNoTemplate", values: dict[str, Any]) -> "DictRow | None":
@@ -114,12 +120,9 @@ def fetch_one(query: "QueryNoTemplate", values: dict[str, Any]) -> "DictRow | No
     Raises:
         TransientError: as `transaction`.
     """
-    import psycopg
-
-    try:
-        return connection().execute(query, values).fetchone()
-    except psycopg.OperationalError as error:
-        raise TransientError(f"the database gave up: {type(error).__name__}") from error
+    conn = connection()
+    with _transient():
+        return conn.execute(query, values).fetchone()
 
 
 def fetch_all(query: "QueryNoTemplate", values: dict[str, Any]) -> "list[DictRow]":
@@ -128,9 +131,6 @@ def fetch_all(query: "QueryNoTemplate", values: dict[str, Any]) -> "list[DictRow
     Raises:
         TransientError: as `transaction`.
     """
-    import psycopg
-
-    try:
-        return connection().execute(query, values).fetchall()
-    except psycopg.OperationalError as error:
-        raise TransientError(f"the database gave up: {type(error).__name__}") from error
+    conn = connection()
+    with _transient():
+        return conn.execute(query, values).fetchall()

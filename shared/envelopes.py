@@ -108,24 +108,22 @@ def _drain(
     process_all: Callable[[Sequence[Message[T]]], Sequence[Result | Exception]],
 ) -> list[dict[str, str]]:
     """Process a batch and return the entries of `batchItemFailures`."""
-    failures: dict[str, tuple[Mapping[str, Any], Exception]] = {}
+    failures: list[str] = []
     ready: list[tuple[Mapping[str, Any], Message[T]]] = []
     for record in records:
         try:
             ready.append((record, _from_record(record, model)))
         except InvalidEventError as error:
-            failures[record["messageId"]] = (record, error)
+            failures.append(_give_back(record, error, correlation_id="unknown"))
     results: Sequence[Result | Exception] = []
     if ready:
         try:
             results = process_all([message for _, message in ready])
         except Exception as error:  # noqa: BLE001 - counts for every message of the batch
             results = [error] * len(ready)
-    for (record, _), result in zip(ready, results, strict=True):
+    for (record, message), result in zip(ready, results, strict=True):
         if isinstance(result, Exception):
-            failures[record["messageId"]] = (record, result)
-    for record, failure in failures.values():
-        _give_back(record, failure)
+            failures.append(_give_back(record, result, message.correlation_id))
     return [{"itemIdentifier": message_id} for message_id in failures]
 
 
@@ -154,19 +152,25 @@ def _validate(model: type[T], data: Mapping[str, Any]) -> T:
         return model.model_validate(data)
     except ValidationError as error:
         wrong = ", ".join(".".join(map(str, e["loc"])) or e["type"] for e in error.errors())
-        raise InvalidEventError(f"not a {model.__name__}: {wrong}") from error
+        # Not chained: pydantic quotes what it was given, and the chain is logged.
+        raise InvalidEventError(f"not a {model.__name__}: {wrong}") from None
 
 
-def _give_back(record: Mapping[str, Any], error: Exception) -> None:
+def _give_back(record: Mapping[str, Any], error: Exception, correlation_id: str) -> str:
     """Log why a message goes back to its queue, and when worth it let it come again soon.
 
     A message that failed would otherwise stay invisible for the queue's whole visibility time-out,
     six times the function's. Full jitter keeps a throttled model from being hit by all at once.
+
+    Returns:
+        The message's id.
     """
+    logger.append_keys(correlation_id=correlation_id)
+    message_id: str = record["messageId"]
     attempt = int(record["attributes"]["ApproximateReceiveCount"])
     if not isinstance(error, TransientError):
-        logger.error("message failed", exc_info=error, message_id=record["messageId"], attempt=attempt)
-        return
+        logger.error("message failed", exc_info=error, message_id=message_id, attempt=attempt)
+        return message_id
     ceiling = min(BACKOFF_SECONDS * 2 ** (attempt - 1), MAX_BACKOFF_SECONDS)
     delay = random.randint(1, ceiling)  # noqa: S311 - jitter, not a secret
     logger.warning("message goes back to its queue", reason=str(error), attempt=attempt, delay_seconds=delay)
@@ -179,6 +183,7 @@ def _give_back(record: Mapping[str, Any], error: Exception) -> None:
     except (ClientError, BotoCoreError) as failure:
         # It comes back all the same, only later.
         logger.warning("visibility not changed", exc_info=failure)
+    return message_id
 
 
 def _queue_url(arn: str) -> str:

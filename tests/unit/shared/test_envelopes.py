@@ -159,3 +159,14 @@ def test_what_a_whole_batch_raises_fails_every_record_of_it(lambda_context: Any)
     event = {"Records": [record("1", ENVELOPE), record("2", "nonsense"), record("3", ENVELOPE)]}
     failed = respond_together(event, lambda_context, ItemEvent, process_all)["batchItemFailures"]
     assert sorted(entry["itemIdentifier"] for entry in failed) == ["1", "2", "3"]
+
+
+def test_what_an_event_holds_is_not_logged_when_it_is_refused(
+    lambda_context: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    envelope = {"detail": {"metadata": {}, "data": {"user_id": "hush-hush/", "item_id": "hush-hush"}}}
+    event = {"Records": [record("1", envelope)]}
+    assert respond(event, lambda_context, ItemEvent, seen)["batchItemFailures"]
+    logged = caplog.text + "".join(capsys.readouterr())
+    assert "message failed" in logged
+    assert "hush-hush" not in logged
