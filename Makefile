@@ -1,0 +1,55 @@
+# Everything a developer does, from a fresh clone on. The only things needed beforehand are make and Python.
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help demo up test check lock events build clean
+
+help:  ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+# PHOTOS reaches the command through the environment.
+demo:  ## Start everything, send photographs through, search them, stop (PHOTOS=folder for your own)
+	@./magpie demo
+
+up:  ## Start everything and stay up until Ctrl-C
+	@./magpie up
+
+test:  ## Run the whole suite
+	@./bootstrap dev
+	@$(PYTHON) -m pytest
+
+check:  ## Run what takes under a minute: linters, types, template, unit and contract tests
+	@./bootstrap dev
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	.venv/bin/cfn-lint
+	.venv/bin/sam validate --lint
+	$(PYTHON) -m pytest -q -m 'not heavy' tests/unit tests/contract --ignore tests/contract/test_linters.py
+
+# Every lock file takes its versions from requirements/dev.txt, so that what is tested is what runs.
+# Pins stay as they are where they can; to take newer versions, remove that file first.
+UV := .venv/bin/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes
+HERE := --universal --python-version 3.11
+LAMBDA := --python-version 3.13 --python-platform x86_64-manylinux_2_28 -c requirements/dev.txt
+
+lock:  ## Write every lock file from the .in file beside it
+	@./bootstrap dev
+	$(UV) $(HERE) requirements/dev.in -o requirements/dev.txt
+	$(UV) $(HERE) -c requirements/dev.txt requirements/local.in -o requirements/local.txt
+	$(UV) $(HERE) --no-deps requirements/photos.in -o requirements/photos.txt
+	set -e; for asked in requirements/runtime.in shared/requirements.in functions/*/requirements.in; do \
+		$(UV) $(LAMBDA) $$asked -o $${asked%.in}.txt; done
+
+events:  ## Write the schemas in events/ and docs/events.md from shared/events.py and the template
+	@./bootstrap dev
+	@$(PYTHON) -m events.generate
+
+build:  ## Build what is deployed, and print how large it is
+	@./bootstrap dev
+	@$(PYTHON) -m tests.runtime.artifact
+
+clean:  ## Remove what was built and the local stack's data; .venv stays
+	rm -rf .aws-sam .magpie demo-output .venv-lambda .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,64 @@
+"""What `sam build` makes: where things are imported from, and how large they are."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.artifact import Artifact, lambda_python
+
+MAX_MEGABYTES = {"Api": 80, "ImageProcessor": 80, "Analyzer": 100, "Embedder": 230, "Migrate": 80}
+"""Unzipped, layers included. Lambda's limit is 250; a cold start reads what it imports of it."""
+
+
+def test_every_function_has_a_size_to_keep(artifact: Artifact) -> None:
+    assert artifact.functions() == sorted(MAX_MEGABYTES)
+
+
+@pytest.mark.parametrize("function", MAX_MEGABYTES)
+def test_a_function_is_small_enough(artifact: Artifact, function: str) -> None:
+    assert artifact.megabytes(function) <= MAX_MEGABYTES[function]
+
+
+def test_the_import_path_is_the_same_as_here(artifact: Artifact) -> None:
+    assert (artifact.function("ImageProcessor") / "functions" / "image_processor" / "handler.py").is_file()
+    assert (artifact.folder / "SharedLayer" / "python" / "shared" / "envelopes.py").is_file()
+    assert list((artifact.folder / "MigrationsLayer" / "python" / "migrations").glob("*.sql"))
+
+
+@pytest.mark.parametrize("function", MAX_MEGABYTES)
+def test_only_its_own_code_is_shipped_with_a_function(artifact: Artifact, function: str) -> None:
+    shipped = {path.name for path in (artifact.function(function) / "functions").iterdir() if path.is_dir()}
+    assert len(shipped) == 1
+    assert not (artifact.function(function) / "shared").exists()
+
+
+@pytest.mark.parametrize("function", MAX_MEGABYTES)
+def test_boto3_is_not_shipped(artifact: Artifact, function: str) -> None:
+    for folder in (artifact.function(function), *(layer / "python" for layer in artifact.layers(function))):
+        assert not (folder / "boto3").exists()
+        assert not (folder / "botocore").exists()
+
+
+@pytest.mark.parametrize("function", MAX_MEGABYTES)
+def test_everything_that_a_function_may_import_is_there(artifact: Artifact, function: str) -> None:
+    """Also what it imports only later: each of its modules, and of `shared` what they name."""
+    task = artifact.function(function)
+    (own,) = [path.name for path in (task / "functions").iterdir() if path.is_dir()]
+    modules = [f"functions.{own}.{path.stem}" for path in sorted((task / "functions" / own).glob("*.py"))]
+    assert modules
+    path = [task, *(layer / "python" for layer in artifact.layers(function))]
+    done = run(path, "".join(f"import {module}\n" for module in modules), task)
+    assert done.returncode == 0, done.stderr
+
+
+def run(path: list[Path], code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [lambda_python(), "-B", "-c", code],
+        cwd=folder,
+        env={"PYTHONPATH": ":".join(map(str, path)), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
