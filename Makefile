@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test check lock events build clean
+.PHONY: help demo up test check lint quick lock events build clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -21,11 +21,16 @@ test:  ## Run the whole suite
 
 check:  ## Run what takes under a minute: linters, types, template, unit and contract tests
 	@./bootstrap dev
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick
+
+lint:
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	.venv/bin/cfn-lint
 	.venv/bin/sam validate --lint
+
+quick:
 	$(PYTHON) -m pytest -q -m 'not heavy' tests/unit tests/contract --ignore tests/contract/test_linters.py
 
 # Every lock file takes its versions from requirements/dev.txt, so that what is tested is what runs.
@@ -50,6 +55,7 @@ build:  ## Build what is deployed, and print how large it is
 	@./bootstrap dev
 	@$(PYTHON) -m tests.runtime.artifact
 
-clean:  ## Remove what was built and the local stack's data; .venv stays
-	rm -rf .aws-sam .magpie demo-output .venv-lambda .pytest_cache .mypy_cache .ruff_cache .hypothesis
+# .magpie stays too: it holds what somebody has trusted the local stack with.
+clean:  ## Remove what was built; .venv and the local stack's data stay
+	rm -rf .aws-sam demo-output .venv-lambda .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
