@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
 
 from local import resources, template
@@ -40,6 +41,9 @@ def database_server() -> Iterator[str]:
     try:
         url = server.get_uri()
         with psycopg.connect(url, autocommit=True) as connection:
+            # Nothing here outlives the session, and a database is made and dropped for each test.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
             connection.execute("CREATE DATABASE template_magpie")
         with psycopg.connect(server.get_uri("template_magpie"), autocommit=True) as connection:
             for file in sorted((ROOT / "migrations").glob("*.sql")):
@@ -90,6 +94,10 @@ class LambdaContext:
 @pytest.fixture
 def lambda_context() -> LambdaContext:
     return LambdaContext()
+
+
+# moto gives every user pool the same key and works out its primes anew, by trial, each time.
+rsa.rsa_recover_prime_factors = cache(rsa.rsa_recover_prime_factors)
 
 
 @cache
