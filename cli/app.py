@@ -94,7 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         name = f": {error.filename}" if error.filename else ""
-        return _fail(as_json, CommandError("io_error", f"{error.strerror or error}{name}"))
+        failure = CommandError("io_error", f"{error.strerror or error}{name}")
+        try:
+            return _fail(as_json, failure)
+        except OSError:  # stdout itself is what cannot be written to
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _fail(False, failure)
     except Exception as error:  # noqa: BLE001 - the last resort: with --json even a bug is a document
         traceback.print_exc()
         return _fail(as_json, CommandError("internal", f"This is a bug in Magpie: {type(error).__name__}"))

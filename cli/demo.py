@@ -412,7 +412,7 @@ def _show(out: "Output", shown: list[Shown], searches: list[Searched], seconds: 
     ended = ", ".join(f"{n} {status}" for status, n in counts([each.sent for each in shown]).items() if n)
     out.show(Text())
     out.line(
-        f"{len(shown)} pictures in {seconds:.1f} s: {ended}. "
+        f"{len(shown)} {'picture' if len(shown) == 1 else 'pictures'} in {seconds:.1f} s: {ended}. "
         f"Described by {', '.join(sorted(models)) or 'nobody'}.",
         "bold",
     )

@@ -65,7 +65,7 @@ def choose(data: Path | None, api_url: str | None) -> Target:
     if api_url is not None:
         chosen = deployment(api_url)
         # The address of the Magpie that runs here anyway: its user is known.
-        return here if here and here.api_url == chosen.api_url else chosen
+        return here if here and _same_place(here.api_url, chosen.api_url) else chosen
     if here is None:
         raise not_running()
     return here
@@ -88,6 +88,12 @@ def deployment(api_url: str) -> Target:
     if parts.scheme == "http" and not is_loopback(api_url):
         raise UsageError(f"{api_url} would send your password and tokens in the clear: use https://.")
     return Target(api_url)
+
+
+def _same_place(one: str, other: str) -> bool:
+    """Whether two addresses lead to the same Magpie: this machine goes by several names."""
+    both_here = is_loopback(one) and is_loopback(other)
+    return one == other or (both_here and urlsplit(one).port == urlsplit(other).port)
 
 
 def is_loopback(url: str) -> bool:

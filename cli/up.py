@@ -33,10 +33,25 @@ def up(
     from cli.target import data_folder
 
     out = Output(json)
-    with stack_troubles():
-        from local.stack import Stack
+    announced = False
 
-        Stack(data_folder(data), port, aws_port, say=out.step).run(ready=lambda stack: _announce(out, stack))
+    def announce(stack: "Stack") -> None:
+        nonlocal announced
+        _announce(out, stack)
+        announced = True
+
+    try:
+        with stack_troubles():
+            from local.stack import Stack
+
+            Stack(data_folder(data), port, aws_port, say=out.step).run(ready=announce)
+    except CommandError as error:
+        if not (announced and json):
+            raise
+        out.note(error.message, "red")  # stdout holds its one document already
+        return error.exit_code
+    if not announced:
+        raise KeyboardInterrupt
     out.note("Magpie is stopped.")
     return 0
 

@@ -122,7 +122,9 @@ class Gateway:
                 log(type, message, *args)
 
             def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-                logger.debug("%s %s %s", self.command, self.path.split("?")[0], code)
+                # Of a request that could not be read there is neither method nor path.
+                command, path = getattr(self, "command", "-"), getattr(self, "path", "-")
+                logger.debug("%s %s %s", command, path.split("?")[0], code)
 
         self.api = api
         self._invoke = invoke

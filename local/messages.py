@@ -90,7 +90,7 @@ class MessageStore:
         self._lines: dict[str, int] = {}
         self._tasks: list[MoveTask] = []
         self._tasks_lock = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
     def backend(self) -> Any:

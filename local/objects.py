@@ -98,7 +98,7 @@ class ObjectStore:
         self._journal_path = folder / "journal.jsonl"
         self._journal_lock = threading.Lock()
         self._locks = [threading.RLock() for _ in range(LOCKS)]
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def load(self) -> int:
         """Give moto what earlier runs have kept, and return how many versions there are.
@@ -388,22 +388,22 @@ def check_post_policy(form: Mapping[str, str], size: int, bucket: str, now: date
         raise S3ClientError("AccessDenied", "Access Denied")
     try:
         policy = json.loads(base64.b64decode(fields["policy"], validate=True))
-        expires = datetime.fromisoformat(policy["expiration"])
+        expired = datetime.fromisoformat(policy["expiration"]) <= now
         conditions = policy["conditions"]
     except (ValueError, KeyError, TypeError) as error:
         raise S3ClientError("InvalidPolicyDocument", "Invalid Policy: Invalid JSON.") from error
-    if expires <= now:
+    if expired:
         deny("Policy expired.")
     fields["bucket"] = bucket
     named = {"policy", "x-amz-signature", "signature", "awsaccesskeyid", "file", "bucket"}
     for condition in conditions:
         match condition:
-            case ["content-length-range", low, high]:
-                if size > int(high):
+            case ["content-length-range", int(low), int(high)]:
+                if size > high:
                     raise S3ClientError(
                         "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"
                     )
-                if size < int(low):
+                if size < low:
                     raise EntityTooSmall()
                 continue
             case ["eq", str(name), value]:

@@ -50,6 +50,12 @@ def connect(url: str) -> "Connection[DictRow]":
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=5,
+            # A server that vanished without a word must be noticed while there is time to do something
+            # about it: the server's own time-outs cannot. Seconds, and milliseconds.
+            keepalives_idle=15,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=8000,
             # Poolers in transaction mode know no prepared statements, and a plan made for one user
             # is wrong for another who owns a thousand times as much.
             prepare_threshold=None,
@@ -94,11 +100,15 @@ def close() -> None:
 @contextmanager
 def _transient() -> Iterator[None]:
     """Call every loss, deadlock and time-out by the name that sends a message round again."""
-    import psycopg
+    from psycopg import OperationalError, errors
 
     try:
         yield
-    except psycopg.OperationalError as error:
+    except errors.ReadOnlySqlTransaction as error:
+        # After a failover this connection leads to what is a reader now, and would stay alive for good.
+        close()
+        raise TransientError("the database is read-only") from error
+    except (OperationalError, errors.IdleInTransactionSessionTimeout, errors.TransactionTimeout) as error:
         raise TransientError(f"the database gave up: {type(error).__name__}") from error
 
 

@@ -28,6 +28,11 @@ Result = Mapping[str, Any]
 
 BACKOFF_SECONDS = 5
 MAX_BACKOFF_SECONDS = 600
+FAILED_SECONDS = 30
+"""Until a message that failed for no known reason comes again. It needs a person, who hears of it once it
+is a dead letter: the queue's own visibility time-out would put that off for hours."""
+MAX_CORRELATION_ID = 128
+"""Characters, as the contracts allow; ids from outside are clipped rather than refused."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def respond_together(
     if "detail-type" in event:
         message = _from_envelope(event, model, attempt=1)
     else:
-        correlation_id = str(event.get("correlation_id") or context.aws_request_id)
+        correlation_id = _clipped(event.get("correlation_id") or context.aws_request_id)
         message = Message(_validate(model, event), correlation_id, int(event.get("attempt", 1)))
     logger.append_keys(correlation_id=message.correlation_id)
     (result,) = process_all([message])
@@ -144,23 +149,35 @@ def _from_envelope(envelope: Mapping[str, Any], model: type[T], attempt: int) ->
     ours = isinstance(detail.get("metadata"), dict) and isinstance(detail.get("data"), dict)
     correlation_id = detail["metadata"].get("correlation_id") if ours else envelope.get("id")
     body = _validate(model, detail["data"] if ours else detail)
-    return Message(body, str(correlation_id or "unknown"), attempt)
+    return Message(body, _clipped(correlation_id or "unknown"), attempt)
+
+
+def _clipped(correlation_id: object) -> str:
+    return str(correlation_id)[:MAX_CORRELATION_ID]
 
 
 def _validate(model: type[T], data: Mapping[str, Any]) -> T:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        wrong = ", ".join(".".join(map(str, e["loc"])) or e["type"] for e in error.errors())
+        # Of pydantic's own sentences some quote the value; those that our validators wrote never do.
+        wrong = ", ".join(
+            ".".join(map(str, e["loc"])) or e["msg"]
+            if e["type"] == "value_error"
+            else ".".join(map(str, e["loc"]))
+            for e in error.errors()
+        )
         # Not chained: pydantic quotes what it was given, and the chain is logged.
         raise InvalidEventError(f"not a {model.__name__}: {wrong}") from None
 
 
 def _give_back(record: Mapping[str, Any], error: Exception, correlation_id: str) -> str:
-    """Log why a message goes back to its queue, and when worth it let it come again soon.
+    """Log why a message goes back to its queue, and choose when it comes again.
 
     A message that failed would otherwise stay invisible for the queue's whole visibility time-out,
-    six times the function's. Full jitter keeps a throttled model from being hit by all at once.
+    six times the function's. The pause after a transient error grows, with jitter, so that a throttled
+    model is not hit by all at once; at least half of it is waited, so that the deliveries that a queue
+    allows last as long as they are meant to.
 
     Returns:
         The message's id.
@@ -168,12 +185,15 @@ def _give_back(record: Mapping[str, Any], error: Exception, correlation_id: str)
     logger.append_keys(correlation_id=correlation_id)
     message_id: str = record["messageId"]
     attempt = int(record["attributes"]["ApproximateReceiveCount"])
-    if not isinstance(error, TransientError):
+    if isinstance(error, TransientError):
+        ceiling = min(BACKOFF_SECONDS * 2 ** (attempt - 1), MAX_BACKOFF_SECONDS)
+        delay = random.randint(ceiling // 2, ceiling)  # noqa: S311 - jitter, not a secret
+        logger.warning(
+            "message goes back to its queue", reason=str(error), attempt=attempt, delay_seconds=delay
+        )
+    else:
+        delay = FAILED_SECONDS
         logger.error("message failed", exc_info=error, message_id=message_id, attempt=attempt)
-        return message_id
-    ceiling = min(BACKOFF_SECONDS * 2 ** (attempt - 1), MAX_BACKOFF_SECONDS)
-    delay = random.randint(1, ceiling)  # noqa: S311 - jitter, not a secret
-    logger.warning("message goes back to its queue", reason=str(error), attempt=attempt, delay_seconds=delay)
     try:
         clients.sqs().change_message_visibility(
             QueueUrl=_queue_url(record["eventSourceARN"]),

@@ -25,6 +25,7 @@ RejectionCode = Literal[
     "too_large",
     "too_many_pixels",
     "timed_out",
+    "gone",
     # analyzer: every provider gave a final answer, and none of them can be used
     "refused",
     "no_valid_analysis",

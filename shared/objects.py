@@ -12,6 +12,8 @@ from shared import clients
 from shared.errors import MagpieError, TransientError
 
 CHUNK_BYTES = 1 << 20
+ORIGINAL_SHA256 = "original-sha256"
+"""Name of the S3 metadata that ties a derivative to the bytes it shows."""
 GONE = {"NoSuchKey", "NoSuchVersion", "404", "NotFound"}
 
 
@@ -64,25 +66,32 @@ def download(bucket: str, key: str, version: str | None, path: Path, max_bytes: 
     return Stored(answer.get("VersionId"), size, digest.hexdigest(), answer.get("ContentType", ""))
 
 
-def read(bucket: str, key: str) -> bytes:
-    """Return the bytes of an object, for derivatives that we wrote ourselves.
+def read(bucket: str, key: str) -> tuple[bytes, str | None]:
+    """Return a derivative that we wrote ourselves, and the SHA-256 (hex) of the original it was made of.
 
     Raises: as `download`, but for the size.
     """
     try:
-        return clients.s3().get_object(Bucket=bucket, Key=key)["Body"].read()
+        answer = clients.s3().get_object(Bucket=bucket, Key=key)
+        return answer["Body"].read(), answer["Metadata"].get(ORIGINAL_SHA256)
     except (ClientError, BotoCoreError) as error:
         _fail(error, key)
 
 
-def write(bucket: str, key: str, body: bytes, content_type: str) -> None:
-    """Put an object, replacing what was under its key.
+def write(bucket: str, key: str, body: bytes, content_type: str, original_sha256: str) -> None:
+    """Put a derivative, replacing what was under its key, marked with the original it was made of.
 
     Raises:
         TransientError: S3 throttled or the connection broke.
     """
     try:
-        clients.s3().put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+        clients.s3().put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=body,
+            ContentType=content_type,
+            Metadata={ORIGINAL_SHA256: original_sha256},
+        )
     except (ClientError, BotoCoreError) as error:
         _fail(error, key)
 

@@ -8,7 +8,13 @@ from typing import Protocol
 from aws_lambda_powertools import Logger
 
 from functions.analyzer.analysis import Analysis
-from functions.analyzer.providers import MisconfiguredError, Picture, Provider, UnavailableError
+from functions.analyzer.providers import (
+    DeclinedError,
+    MisconfiguredError,
+    Picture,
+    Provider,
+    UnavailableError,
+)
 from functions.analyzer.reply import Outcome, Reply, judge
 from functions.analyzer.verdict import Attempt, End, asks_next, conclusion
 from shared.errors import TransientError
@@ -148,6 +154,8 @@ def _ask(
                 reply = provider.describe(picture(), max_tokens, min(seconds, CALL_SECONDS))
             except UnavailableError as error:
                 return Attempt(provider.name, End.UNAVAILABLE, str(error))
+            except DeclinedError as error:
+                return Attempt(provider.name, End.REFUSED, str(error))
             except MisconfiguredError as error:
                 return Attempt(provider.name, End.MISCONFIGURED, str(error))
             replies.keep(key, reply)

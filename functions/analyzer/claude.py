@@ -7,12 +7,19 @@ process, and a repeated call may be paid for twice.
 import base64
 import io
 import logging
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from functions.analyzer import models, prompt
 from functions.analyzer.analysis import schema
-from functions.analyzer.providers import MisconfiguredError, Picture, ProviderName, UnavailableError
+from functions.analyzer.providers import (
+    DeclinedError,
+    MisconfiguredError,
+    Picture,
+    ProviderName,
+    UnavailableError,
+)
 from functions.analyzer.reply import Reply
 
 if TYPE_CHECKING:
@@ -28,6 +35,9 @@ QUALITIES = (85, 70, 50)
 
 TRANSIENT_STATUS = {408, 409, 424, 425, 429}
 """Besides all of 500 and above: time-outs, conflicts, Bedrock's ModelErrorException, throttles."""
+
+ABOUT_THE_PICTURE = re.compile(r"content filter|could not process image", re.IGNORECASE)
+"""What a 400 says when it is about this picture, or what would be said of it, and not about how we ask."""
 
 CONNECT_SECONDS = 5.0
 
@@ -93,6 +103,8 @@ class Claude:
         except APIStatusError as error:
             if error.status_code in TRANSIENT_STATUS or error.status_code >= 500:
                 raise UnavailableError(_status(error)) from None
+            if error.status_code == 400 and ABOUT_THE_PICTURE.search(str(error.api_message or "")):
+                raise DeclinedError(_status(error)) from None
             raise MisconfiguredError(_status(error)) from None
         except APITimeoutError:
             raise UnavailableError("timed out") from None

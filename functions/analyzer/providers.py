@@ -15,6 +15,10 @@ class UnavailableError(TransientError):
     """The provider throttled, failed or did not answer: the same call may succeed later."""
 
 
+class DeclinedError(MagpieError):
+    """The provider will never answer about this very picture, and says so by an error."""
+
+
 class MisconfiguredError(MagpieError):
     """The provider will answer no call as things are: key, permission, model or request is wrong."""
 
@@ -59,6 +63,7 @@ class Provider(Protocol):
 
         Raises:
             UnavailableError: worth another try later.
+            DeclinedError: never, for this picture.
             MisconfiguredError: not before somebody mends it.
         """
         ...

@@ -6,9 +6,10 @@ from enum import Enum, auto
 
 from shared.errors import MagpieError, RejectedError, TransientError
 
-PATIENCE = 3
+PATIENCE = 6
 """From this delivery on, a provider that is unavailable is passed over for the next. Before, the
-queue's backoff gives it time to come back: who is first in the list is there for a reason."""
+queue's backoff gives it two minutes to come back: who is first in the list is there for a reason, and a
+burst that is throttled should not end with the second choice for good."""
 
 
 class ProviderError(MagpieError):

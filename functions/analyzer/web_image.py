@@ -1,6 +1,5 @@
 """The picture that is shown to a model: the web image of exactly the version that is analyzed."""
 
-import io
 from collections.abc import Callable
 from functools import cache
 
@@ -24,18 +23,11 @@ def once(item: Item, bucket: str) -> Callable[[], Picture]:
         with database.transaction() as cursor:
             if not versions.unchanged(item, cursor):
                 raise SupersededError
-            jpeg = objects.read(bucket, items.image_key(item.user_id, item.item_id))
-        if _size(jpeg) != (item.image_width, item.image_height):
+            jpeg, sha256 = objects.read(bucket, items.image_key(item.user_id, item.item_id))
+        if sha256 != item.sha256:
             # A worker that wrote a newer version and died before it said so. It will be done again; to
             # store an analysis of that picture as one of this would be wrong for ever.
             raise TransientError("the web image is of another version than the row")
         return Picture(jpeg, item.camera, item.captured_at)
 
     return fetch
-
-
-def _size(jpeg: bytes) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
-        return image.size

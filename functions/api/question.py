@@ -24,6 +24,7 @@ TIMEOUT_SECONDS = 2.0
 """For one vector of one question, usually there in 0.2: words alone now are better than both later."""
 KEPT_VECTORS = 256
 """Bought vectors that an execution environment remembers: whoever pages or tries again pays once."""
+NO_WORDS = "there is no word in the question to look for"
 WORDS_ONLY = "meaning search is unavailable, words only"
 
 _WORDS = re.compile(r"[^\W_]+")
@@ -63,7 +64,7 @@ def read(user_id: str, asked: str) -> Question:
     words = content_words(text)
     if not words:
         # Nothing but punctuation has no meaning to be searched for either.
-        return Question(text, words, OFFLINE, None)
+        return Question(text, words, OFFLINE, None, NO_WORDS)
     try:
         key = embeddings.voyage_key()
     except MagpieError as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
 STAGE: Stage = "image_processor"
+GONE = RejectedError("gone", "The file was removed before it could be processed.")
 
 ROW = """
 SELECT items.*,
@@ -81,8 +82,8 @@ def lock(
 ) -> Mapping[str, Any]:
     """Make the row if there is none, and hold it, and its place among duplicates, until the commit.
 
-    The contents come first, in order, then the row: so two workers never wait for each other. Whoever
-    changes who is whose duplicate holds the content that they share.
+    The contents come first, in order, then the row: so two workers of this stage never wait for each
+    other. Whoever changes who is whose duplicate holds the content that they share.
 
     Args:
         known: the row as it was when the item was looked at.
@@ -179,26 +180,22 @@ def keep(cursor: "Cursor[DictRow]", upload: Upload, original: Original) -> None:
     )
 
 
-def lose(upload: Upload) -> None:
+def lose(upload: Upload) -> list[ItemEvent]:
     """Note that the original is gone. An item that never was more than this upload ends as `failed`.
 
     An object that has no item, because an operator took it away again, leaves no trace.
+
+    Returns:
+        What to publish; a second delivery publishes it again.
     """
     with database.transaction() as cursor:
         row = cursor.execute(ROW + " FOR UPDATE OF items", _names(upload)).fetchone()
         if row is None:
-            return
-        if row["status"] == "pending":
-            cursor.execute(
-                """
-                UPDATE items
-                   SET status = 'failed', error_code = 'gone', updated_at = now(),
-                       error_message = 'The file was removed before it could be processed.'
-                 WHERE user_id = %(user_id)s AND item_id = %(item_id)s
-                """,
-                _names(upload),
-            )
+            return []
+        if row["status"] == "pending" or row["error_code"] == GONE.code:
+            return [items.end(cursor, upload.user_id, upload.item_id, STAGE, "failed", GONE, upload.version)]
         items.record(cursor, upload.user_id, upload.item_id, STAGE, "gone", object_version=upload.version)
+        return []
 
 
 def note_order(upload: Upload) -> None:
@@ -259,11 +256,11 @@ def _write(
 ) -> None:
     """Update the row. What was said of another version goes; of the same one, analyses stay."""
     new = takes_over(row, original) or isinstance(original.outcome, RejectedError)
-    kept = not new and row["status"] in {"analyzed", "ready"}
+    kept = not new and row["status"] in {"analyzed", "ready", "failed"}
     cursor.execute(
         """
         UPDATE items
-           SET status = %(status)s, error_code = NULL, error_message = NULL,
+           SET status = %(status)s, error_code = %(error_code)s, error_message = %(error_message)s,
                object_key = %(key)s, object_version = %(version)s, object_sequencer = %(sequencer)s,
                file_size = %(size)s, sha256 = %(sha256)s,
                format = %(format)s, width = %(width)s, height = %(height)s,
@@ -279,6 +276,8 @@ def _write(
             **_names(upload),
             **described,
             "status": row["status"] if kept else "processed",
+            "error_code": row["error_code"] if kept else None,
+            "error_message": row["error_message"] if kept else None,
             "analysis_version": None if new else row["analysis_version"],
             "key": original.key,
             "version": original.version,

@@ -49,7 +49,7 @@ def process(message: Message[Upload]) -> Mapping[str, Any]:
             original = read(upload, row or {}, env)
         except objects.ObjectGoneError:
             logger.warning("original is gone", object_version=upload.version)
-            catalogue.lose(upload)
+            bus.publish(catalogue.lose(upload), correlation_id)
             return {"item_id": str(upload.item_id), "status": "gone"}
         if isinstance(original.outcome, Rendition) and original.outcome.metadata.damaged:
             logger.info("metadata cannot be read", parts=original.outcome.metadata.damaged)
@@ -117,9 +117,11 @@ def settle(
         action = to_do(upload, row)
         if action != "render":  # somebody else was faster
             return row if action == "announce" else None
-        if isinstance(original.outcome, Rendition):
-            objects.write(env.media_bucket, image, original.outcome.image, "image/jpeg")
-            objects.write(env.media_bucket, thumbnail, original.outcome.thumbnail, "image/webp")
+        if isinstance(original.outcome, Rendition) and original.sha256:
+            objects.write(env.media_bucket, image, original.outcome.image, "image/jpeg", original.sha256)
+            objects.write(
+                env.media_bucket, thumbnail, original.outcome.thumbnail, "image/webp", original.sha256
+            )
             took = timedelta(seconds=time.monotonic() - started)
             catalogue.accept(cursor, upload, row, original, took)
         elif row["image_width"] and not catalogue.takes_over(row, original):

@@ -12,6 +12,9 @@ SEQUENCER_CHARACTERS = 32
 """Sequencers of one key are ordered as text once the shorter is padded on the left; they have about 18
 digits. https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
 
+MAX_NAME = 255
+"""Characters of a file name that are kept; of a longer key the last, which hold its suffix."""
+
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
 ToDo = Literal["render", "announce", "nothing"]
 
@@ -58,7 +61,7 @@ class Upload(BaseModel):
             "item_id": _item_id(str(bucket.get("name")), key, rest),
             "bucket": bucket.get("name"),
             "key": key,
-            "filename": rest.rstrip("/").rpartition("/")[2] or key,
+            "filename": (rest.rstrip("/").rpartition("/")[2] or key)[-MAX_NAME:],
             "version": stored.get("version-id"),
             "sequencer": str(stored.get("sequencer", "")).rjust(SEQUENCER_CHARACTERS, "0"),
             "size": stored.get("size"),

@@ -21,8 +21,8 @@ from moto import mock_aws
 from PIL import Image
 
 from functions.analyzer import claude, handler, prompt, replies
-from functions.analyzer.verdict import ProviderError
-from shared import database, items
+from functions.analyzer.verdict import PATIENCE, ProviderError
+from shared import database, items, objects
 from shared.errors import PublishError, TransientError
 from tests.conftest import Aws, LambdaContext
 from tests.fakes.anthropic_server import (
@@ -86,7 +86,7 @@ class Stage:
             f"INSERT INTO items ({columns}) VALUES ({', '.join(['%s'] * len(row))})",  # noqa: S608 - our own names
             list(row.values()),
         )
-        self.aws.s3.put_object(Bucket=self.aws.media, Key=items.image_key(user, item), Body=jpeg())
+        objects.write(self.aws.media, items.image_key(user, item), jpeg(), "image/jpeg", sha256)
 
     def ask(self, user: str = ANA, item: UUID = FIRST, **more: Any) -> dict[str, Any]:
         """Call it with a direct payload: errors are raised."""
@@ -344,7 +344,7 @@ def analyze_in_this_process(database_url: str, server_url: str, item: str) -> No
         forget_caches()
         aws.put_parameter("/magpie/dev/database-url", database_url)
         aws.put_parameter(KEY_PARAMETER, "sk-not-a-real-key")
-        aws.s3.put_object(Bucket=aws.media, Key=items.image_key(ANA, UUID(item)), Body=jpeg())
+        objects.write(aws.media, items.image_key(ANA, UUID(item)), jpeg(), "image/jpeg", SHA)
         answer = handler.lambda_handler({"user_id": ANA, "item_id": item}, LambdaContext())
     sys.stdout.write(answer["status"])
 
@@ -514,7 +514,7 @@ def test_an_object_without_versions_is_analyzed_too(stage: Stage) -> None:
 
 def test_a_web_image_of_another_version_is_not_shown_to_anybody(stage: Stage) -> None:
     stage.processed()
-    stage.aws.s3.put_object(Bucket=stage.aws.media, Key=items.image_key(ANA, FIRST), Body=jpeg((800, 600)))
+    objects.write(stage.aws.media, items.image_key(ANA, FIRST), jpeg(), "image/jpeg", "f" * 64)
     with pytest.raises(TransientError, match="another version"):
         stage.ask()
     assert stage.calls() == 0
@@ -673,16 +673,16 @@ def test_a_throttled_model_is_given_time_and_then_the_next_is_asked(become: Call
     also = bedrock_error(429, "ThrottlingException", "Too many requests")
     stage.server.will_answer(throttled, throttled, throttled, also)
     assert len(stage.deliver(attempt=1)) == 1
-    assert len(stage.deliver(attempt=2)) == 1
+    assert len(stage.deliver(attempt=PATIENCE - 1)) == 1
     assert stage.calls() == 2
     assert stage.item()["status"] == "processed"
-    assert stage.deliver(attempt=3) == []
+    assert stage.deliver(attempt=PATIENCE) == []
     assert [asked.path.split("/")[1] for asked in stage.server.asked] == ["v1", "v1", "v1", "model"]
     (row,) = stage.rows("SELECT provider_used, model_used FROM analyses")
     assert (row["provider_used"], row["model_used"]) == ("offline", "measured-1")
     assert stage.aws.published()[0]["detail"]["data"]["provider"] == "offline"
     # And a copy of that message finds the work done.
-    assert stage.deliver(attempt=4) == []
+    assert stage.deliver(attempt=PATIENCE + 1) == []
     assert stage.calls() == 4
 
 

@@ -86,6 +86,19 @@ def test_a_bug_in_sql_is_not_called_transient(connected: str) -> None:
         broken()
 
 
+def test_a_writer_that_became_a_reader_is_left_for_a_new_connection(connected: str, db: Any) -> None:
+    database.connection().execute("SET default_transaction_read_only = on")  # as after a failover
+
+    def write() -> None:
+        with database.transaction() as cursor:
+            add_item(cursor)
+
+    with pytest.raises(TransientError, match="read-only"):
+        write()
+    write()
+    assert count(db) == 1
+
+
 def test_times_are_utc(connected: str) -> None:
     row = database.fetch_one("SELECT now() AS now", {})
     assert row is not None

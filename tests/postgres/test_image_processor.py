@@ -376,10 +376,10 @@ class TestTheSecondDelivery:
         detail = stage.upload(TEAL)
         write = objects.write
 
-        def break_off(bucket: str, key: str, body: bytes, content_type: str) -> None:
+        def break_off(bucket: str, key: str, *of_the_object: Any) -> None:
             if key.endswith(".webp"):
                 raise TransientError("S3 did not answer as it should")
-            write(bucket, key, body, content_type)
+            write(bucket, key, *of_the_object)
 
         with monkeypatch.context() as patched:
             patched.setattr(objects, "write", break_off)
@@ -658,9 +658,9 @@ class TestAnObjectThatIsGone:
         assert stage.deliver(detail)
         row = stage.row()
         assert (row["status"], row["error_code"]) == ("failed", "gone")
-        assert stage.timeline() == [("gone", "")]
+        assert stage.timeline() == [("failed", "gone")]
         assert stage.deliver(detail)
-        assert stage.timeline() == [("gone", "")]
+        assert stage.timeline() == [("failed", "gone")]
         # Whoever uploads it again has it.
         assert stage.deliver(stage.upload(TEAL))
         assert (stage.row()["status"], stage.row()["error_code"]) == ("processed", None)
@@ -714,6 +714,15 @@ class TestANamedItem:
         assert stage.everything() == before
         (event,) = stage.aws.published()
         assert event["detail"]["metadata"]["correlation_id"] == "sweep"
+
+    def test_that_failed_later_on_keeps_its_end_until_a_stage_takes_it_back(self, stage: Stage) -> None:
+        stage.deliver(stage.upload(TEAL))
+        stage.ready()
+        stage.db.execute("UPDATE items SET status = 'failed', error_code = 'not_embeddable'")
+        stage.published()
+        assert stage.invoke(run_id="7")["status"] == "failed"
+        assert (stage.row()["status"], stage.row()["error_code"]) == ("failed", "not_embeddable")
+        assert [data["run_id"] for _, data in stage.published()] == ["7"]
 
     def test_is_rendered_again_once_for_each_run(self, stage: Stage) -> None:
         stage.deliver(stage.upload(TEAL))

@@ -11,7 +11,7 @@ import psycopg
 from PIL import Image
 from psycopg import sql
 
-from shared import hashed_words, items
+from shared import hashed_words, items, objects
 from shared.embeddings import DIMENSIONS, OFFLINE, halfvec
 from tests.runtime.artifact import ROOT
 from tests.runtime.conftest import Aws
@@ -99,7 +99,12 @@ class Story:
             (items.image_key(USER, ITEM), (640, 427), "JPEG"),
             (items.thumbnail_key(USER, ITEM), (512, 342), "WEBP"),
         ):
-            self.aws.s3.put_object(Bucket=self.aws.media, Key=key, Body=picture(size, kind))
+            self.aws.s3.put_object(
+                Bucket=self.aws.media,
+                Key=key,
+                Body=picture(size, kind),
+                Metadata={objects.ORIGINAL_SHA256: "ab" * 32},
+            )
         self.db.execute(
             """
             UPDATE items

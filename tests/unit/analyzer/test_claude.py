@@ -13,7 +13,7 @@ from anthropic.lib.aws import _auth
 from PIL import Image
 
 from functions.analyzer import claude, models, prompt
-from functions.analyzer.providers import MisconfiguredError, Picture, UnavailableError
+from functions.analyzer.providers import DeclinedError, MisconfiguredError, Picture, UnavailableError
 from functions.analyzer.reply import Outcome, judge
 from tests.fakes import anthropic_server as shapes
 from tests.fakes.anthropic_server import (
@@ -156,7 +156,7 @@ def test_what_may_pass_is_worth_another_try_and_is_tried_once(
 
 
 PERMANENT = [
-    error(400, "invalid_request_error", "messages.0.content.0: Could not process image"),
+    error(400, "invalid_request_error", "max_tokens: must be greater than 0"),
     error(401, "authentication_error", "invalid x-api-key"),
     error(402, "billing_error"),
     error(403, "permission_error"),
@@ -164,6 +164,15 @@ PERMANENT = [
     error(413, "request_too_large"),
     error(422, "invalid_request_error"),
 ]
+
+
+@pytest.mark.parametrize(
+    "said", ["messages.0.content.0: Could not process image", "Output blocked by content filtering policy"]
+)
+def test_an_error_about_the_picture_is_the_pictures_end(server: AnthropicServer, said: str) -> None:
+    server.will_answer(error(400, "invalid_request_error", said))
+    with pytest.raises(DeclinedError, match=said):
+        ask()
 
 
 @pytest.mark.parametrize("answer", PERMANENT, ids=lambda a: str(a.status))

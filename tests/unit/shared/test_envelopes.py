@@ -7,8 +7,9 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from pydantic import model_validator
 
-from shared import clients
+from shared import clients, envelopes
 from shared.envelopes import Message, respond, respond_together
 from shared.errors import InvalidEventError, TransientError
 from shared.events import ItemEvent
@@ -170,3 +171,32 @@ def test_what_an_event_holds_is_not_logged_when_it_is_refused(
     logged = caplog.text + "".join(capsys.readouterr())
     assert "message failed" in logged
     assert "hush-hush" not in logged
+
+
+def test_a_message_that_failed_for_no_known_reason_comes_again_soon_too(
+    queue_url: str, lambda_context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelopes, "FAILED_SECONDS", 1)
+    sqs = boto3.client("sqs")
+    sqs.send_message(QueueUrl=queue_url, MessageBody="not json")
+    (message,) = sqs.receive_message(QueueUrl=queue_url)["Messages"]
+    event = {"Records": [record("1", message["Body"], receipt=message["ReceiptHandle"])]}
+    assert respond(event, lambda_context, ItemEvent, seen)["batchItemFailures"]
+    # The queue's own time-out is an hour, and each of its deliveries puts off the alarm by one.
+    assert sqs.receive_message(QueueUrl=queue_url, WaitTimeSeconds=10)["Messages"]
+
+
+def test_a_correlation_id_that_the_contracts_would_refuse_is_clipped(lambda_context: Any) -> None:
+    payload = {**DATA, "correlation_id": "x" * 1000}
+    assert respond(payload, lambda_context, ItemEvent, seen)["correlation_id"] == "x" * 128
+
+
+def test_a_sentence_of_our_own_tells_why_an_event_was_refused(lambda_context: Any) -> None:
+    class Upload(ItemEvent):
+        @model_validator(mode="before")
+        @classmethod
+        def refuse(cls, data: Any) -> Any:
+            raise ValueError("it belongs to nobody")
+
+    with pytest.raises(InvalidEventError, match="it belongs to nobody"):
+        respond(DATA, lambda_context, Upload, seen)
