@@ -80,7 +80,8 @@ def logout(json: Json = False, data: Data = None, api_url: ApiUrl = None) -> int
     files = TokenFiles()
     tokens = files.read(target.api_url)
     revoked = False
-    if tokens is not None and tokens.refresh_token:
+    # What stands for Cognito on this machine knows no revocation.
+    if tokens is not None and tokens.refresh_token and target.stack is None:
         try:
             Cognito(tokens.sign_in, sign_in_endpoint(target, tokens.sign_in)).revoke(tokens)
             revoked = True

@@ -162,9 +162,7 @@ def _validate(model: type[T], data: Mapping[str, Any]) -> T:
     except ValidationError as error:
         # Of pydantic's own sentences some quote the value; those that our validators wrote never do.
         wrong = ", ".join(
-            ".".join(map(str, e["loc"])) or e["msg"]
-            if e["type"] == "value_error"
-            else ".".join(map(str, e["loc"]))
+            ".".join(map(str, e["loc"])) or (e["msg"] if e["type"] == "value_error" else e["type"])
             for e in error.errors()
         )
         # Not chained: pydantic quotes what it was given, and the chain is logged.
