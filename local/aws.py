@@ -18,10 +18,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
-from werkzeug.serving import make_server
-
 from local.messages import MessageStore, MoveTaskError
 from local.runtime import FunctionMissingError, PayloadTooLargeError, PoolClosedError, Result
+from local.serving import Server
 from local.users import UserStore, changes
 
 logger = logging.getLogger(__name__)
@@ -34,12 +33,6 @@ ASYNC_RETRIES = (60.0, 120.0)
 
 StartResponse = Callable[..., Any]
 Environ = dict[str, Any]
-
-
-def log(type: str, message: str, *args: Any) -> None:
-    """Take what werkzeug would print: only errors are worth keeping."""
-    if type == "error":
-        logger.error(message, *args)
 
 
 class Endpoint:
@@ -66,17 +59,6 @@ class Endpoint:
             create_backend_app,
         )
 
-        class Handler(MotoRequestHandler):
-            disable_nagle_algorithm = True
-
-            def log(self, type: str, message: str, *args: Any) -> None:
-                log(type, message, *args)
-
-            def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-                # Of a request that could not be read there is neither method nor path.
-                command, path = getattr(self, "command", "-"), getattr(self, "path", "-")
-                logger.debug("%s %s %s", command, path.split("?")[0], code)
-
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._invoke = invoke
         self._messages = messages
@@ -85,25 +67,15 @@ class Endpoint:
         self._answers: dict[str, list[Any]] = {}
         self._answered = threading.Condition()
         self._stopping = threading.Event()
-        host, port = listener.getsockname()[:2]
-        self.url = f"http://{host}:{port}"
-        self._server = make_server(
-            host, port, self, threaded=True, request_handler=Handler, fd=listener.fileno()
-        )
-        self._server.log = log  # type: ignore[method-assign]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="aws", daemon=True
-        )
+        self._server = Server(self, listener, "aws", MotoRequestHandler)
+        self.url = self._server.url
 
     def start(self) -> None:
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        self._server.stop()
 
     def answer_url(self) -> tuple[str, str]:
         """A URL for one answer of a custom resource, and the token to wait for it with."""

@@ -21,10 +21,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
-from werkzeug.serving import WSGIRequestHandler, make_server
-
 from local.functions import Cors, HttpApi, Route, Throttle
 from local.runtime import PayloadTooLargeError, PoolClosedError, Result
+from local.serving import Server
 from local.tokens import ForbiddenError, KeySet, UnauthorizedError, authorize, token_scopes
 
 logger = logging.getLogger(__name__)
@@ -50,12 +49,6 @@ CORS_HEADERS = re.compile(r"access-control-", re.IGNORECASE)
 WORKERS = 64
 
 StartResponse = Callable[..., Any]
-
-
-def log(type: str, message: str, *args: Any) -> None:
-    """Take what werkzeug would print: only errors are worth keeping."""
-    if type == "error":
-        logger.error(message, *args)
 
 
 class Bucket:
@@ -115,17 +108,6 @@ class Gateway:
         account: str,
         region: str,
     ) -> None:
-        class Handler(WSGIRequestHandler):
-            disable_nagle_algorithm = True
-
-            def log(self, type: str, message: str, *args: Any) -> None:
-                log(type, message, *args)
-
-            def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-                # Of a request that could not be read there is neither method nor path.
-                command, path = getattr(self, "command", "-"), getattr(self, "path", "-")
-                logger.debug("%s %s %s", command, path.split("?")[0], code)
-
         self.api = api
         self._invoke = invoke
         self._key_sets = key_sets
@@ -134,24 +116,14 @@ class Gateway:
         self._buckets = {route.key: Bucket(route.throttle) for route in api.routes}
         # The integration's time-out ends the request, not the function: as on AWS it runs on.
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="gateway")
-        host, port = listener.getsockname()[:2]
-        self.url = f"http://{host}:{port}"
-        self._server = make_server(
-            host, port, self, threaded=True, request_handler=Handler, fd=listener.fileno()
-        )
-        self._server.log = log  # type: ignore[method-assign]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="gateway", daemon=True
-        )
+        self._server = Server(self, listener, "gateway")
+        self.url = self._server.url
 
     def start(self) -> None:
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        self._server.stop()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
