@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared import clients
 from shared.errors import InvalidEventError, TransientError
+from shared.events import MAX_CORRELATION_ID
 
 logger = Logger()
 
@@ -31,8 +32,6 @@ MAX_BACKOFF_SECONDS = 600
 FAILED_SECONDS = 30
 """Until a message that failed for no known reason comes again. It needs a person, who hears of it once it
 is a dead letter: the queue's own visibility time-out would put that off for hours."""
-MAX_CORRELATION_ID = 128
-"""Characters, as the contracts allow; ids from outside are clipped rather than refused."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +152,7 @@ def _from_envelope(envelope: Mapping[str, Any], model: type[T], attempt: int) ->
 
 
 def _clipped(correlation_id: object) -> str:
+    """Return an id from outside as the contracts allow it: not for its length is a message refused."""
     return str(correlation_id)[:MAX_CORRELATION_ID]
 
 

@@ -34,6 +34,10 @@ RejectionCode = Literal[
 ]
 REJECTION_CODES: tuple[RejectionCode, ...] = get_args(RejectionCode)
 
+MAX_CORRELATION_ID = 128
+"""Characters of a correlation id."""
+RunId = Annotated[str, StringConstraints(max_length=128, pattern=r"^[\x20-\x7e]+$")]
+
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^/\x00]+$")]
 
 
@@ -47,7 +51,7 @@ class Metadata(Contract):
     """What every event says about itself, whatever it is about."""
 
     version: Literal["1"] = "1"
-    correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+    correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CORRELATION_ID)] = Field(
         description="follows a picture through every stage, log line and event"
     )
     occurred_at: AwareDatetime

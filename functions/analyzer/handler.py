@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from functions.analyzer import chain, claude, offline, prompt, versions, web_image
 from functions.analyzer.providers import Provider, ProviderName, chosen
@@ -21,7 +21,7 @@ from shared import parameters
 from shared.bus import publish
 from shared.envelopes import Message, respond
 from shared.errors import RejectedError
-from shared.events import AnalysisComplete, Contract, UserId
+from shared.events import AnalysisComplete, Contract, RunId, UserId
 from shared.settings import Settings
 
 logger = Logger()
@@ -48,9 +48,7 @@ class ToAnalyze(Contract):
     user_id: UserId
     item_id: UUID
     object_version: str | None = Field(None, description="None: whichever is current")
-    run_id: Annotated[str, StringConstraints(max_length=128, pattern=r"^[\x20-\x7e]+$")] | None = Field(
-        None, description="asks for a new analysis on purpose, once for each value"
-    )
+    run_id: RunId | None = Field(None, description="asks for a new analysis on purpose, once for each value")
     providers: list[ProviderName] | None = Field(None, min_length=1, description="instead of ANALYZER")
     model: str | None = Field(None, min_length=1, max_length=200, description="of every model that is asked")
 

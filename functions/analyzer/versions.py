@@ -36,8 +36,6 @@ class Item:
     error_code: str | None
     object_version: str | None
     sha256: str | None
-    image_width: int | None
-    image_height: int | None
     camera: str | None
     captured_at: datetime | None
     analysis_version: int | None
@@ -52,8 +50,7 @@ class Question:
 
 
 ITEM = """
-SELECT user_id, item_id, status, error_code, object_version, sha256, image_width, image_height, camera,
-       captured_at, analysis_version
+SELECT user_id, item_id, status, error_code, object_version, sha256, camera, captured_at, analysis_version
   FROM items
  WHERE user_id = %(user_id)s AND item_id = %(item_id)s
 """

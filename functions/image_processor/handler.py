@@ -117,7 +117,8 @@ def settle(
         action = to_do(upload, row)
         if action != "render":  # somebody else was faster
             return row if action == "announce" else None
-        if isinstance(original.outcome, Rendition) and original.sha256:
+        if isinstance(original.outcome, Rendition):
+            assert original.sha256  # noqa: S101 - only what was too large was not read
             objects.write(env.media_bucket, image, original.outcome.image, "image/jpeg", original.sha256)
             objects.write(
                 env.media_bucket, thumbnail, original.outcome.thumbnail, "image/webp", original.sha256

@@ -6,7 +6,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
-from shared.events import UserId
+from shared.events import RunId, UserId
 
 SEQUENCER_CHARACTERS = 32
 """Sequencers of one key are ordered as text once the shorter is padded on the left; they have about 18
@@ -39,7 +39,7 @@ class Upload(BaseModel):
     version: Text | None = None
     sequencer: Text | None = None
     size: int | None = None
-    run_id: Annotated[str, StringConstraints(max_length=128, pattern=r"^[\x20-\x7e]+$")] | None = None
+    run_id: RunId | None = None
 
     @model_validator(mode="before")
     @classmethod
