@@ -2,8 +2,10 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 export SAM_CLI_TELEMETRY := 0
+# As many processes as there are processors; tests/parallel.py says which runs what.
+TOGETHER := --numprocesses logical --maxprocesses 4
 
-.PHONY: help demo up test check lint quick lock events build clean
+.PHONY: help demo up test check lint quick lock generate events openapi build clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -17,7 +19,7 @@ up:  ## Start everything and stay up until Ctrl-C
 
 test:  ## Run the whole suite
 	@./bootstrap dev
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest $(TOGETHER)
 
 check:  ## Run what takes under a minute: linters, types, template, unit and contract tests
 	@./bootstrap dev
@@ -31,7 +33,7 @@ lint:
 	.venv/bin/sam validate --lint
 
 quick:
-	$(PYTHON) -m pytest -q -m 'not heavy' tests/unit tests/contract --ignore tests/contract/test_linters.py
+	$(PYTHON) -m pytest $(TOGETHER) -q -m 'not heavy' tests/unit tests/contract --ignore tests/contract/test_linters.py
 
 # Every lock file takes its versions from requirements/dev.txt, so that what is tested is what runs.
 # Pins stay as they are where they can; to take newer versions, remove that file first.
@@ -47,9 +49,15 @@ lock:  ## Write every lock file from the .in file beside it
 	set -e; for asked in requirements/runtime.in shared/requirements.in functions/*/requirements.in; do \
 		$(UV) $(LAMBDA) $$asked -o $${asked%.in}.txt; done
 
+generate: events openapi  ## Write everything that follows from the code: schemas, docs/events.md, the OpenAPI document
+
 events:  ## Write the schemas in events/ and docs/events.md from shared/events.py and the template
 	@./bootstrap dev
 	@$(PYTHON) -m events.generate
+
+openapi:  ## Write docs/openapi.json and its copy for the API from the API's routes
+	@./bootstrap dev
+	@$(PYTHON) -m docs.openapi
 
 build:  ## Build what is deployed, and print how large it is
 	@./bootstrap dev

@@ -15,7 +15,8 @@ from cli.browse import list_items, search, show
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.errors import CommandError
-from cli.sign_in import login, logout, whoami
+from cli.sign_in import login, logout, token, whoami
+from cli.tick import tick
 from cli.up import up
 
 PROGRAM = "magpie"
@@ -55,6 +56,7 @@ ON_THIS_MACHINE, PICTURES, DEPLOYMENTS = "On this machine", "Pictures", "Deploym
 app.command(rich_help_panel=ON_THIS_MACHINE)(up)
 app.command(rich_help_panel=ON_THIS_MACHINE)(demo)
 app.command(rich_help_panel=ON_THIS_MACHINE)(doctor)
+app.command(rich_help_panel=ON_THIS_MACHINE)(tick)
 app.command(rich_help_panel=PICTURES)(add)
 app.command("list", rich_help_panel=PICTURES)(list_items)
 app.command(rich_help_panel=PICTURES)(show)
@@ -62,6 +64,7 @@ app.command(rich_help_panel=PICTURES)(search)
 app.command(rich_help_panel=DEPLOYMENTS)(login)
 app.command(rich_help_panel=DEPLOYMENTS)(logout)
 app.command(rich_help_panel=DEPLOYMENTS)(whoami)
+app.command(rich_help_panel=DEPLOYMENTS)(token)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

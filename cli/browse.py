@@ -284,22 +284,22 @@ def search(
 
 
 def show_hits(out: "Output", hits: list[dict[str, Any]], *, with_ids: bool = True) -> None:
-    """Print hits as a table: how each was found, and what it is."""
+    """Print hits as a table: how well each fits, by words and by meaning, from 0 to 1, and what it is."""
     from cli.output import short_ids, styled, table
 
     narrow = out.console.width < 100
     columns = ["#", "Score", "Name", "Headline"]
     if not narrow:
         ids = ["Item"] if with_ids else []
-        columns = ["#", "Score", "Text rank", "Similarity", *ids, "Name", "Headline"]
-    listing = table(*columns, right=("#", "Score", "Text rank", "Similarity"), whole=("Item",))
+        columns = ["#", "Score", "Words", "Meaning", *ids, "Name", "Headline"]
+    listing = table(*columns, right=("#", "Score", "Words", "Meaning"), whole=("Item",))
     shorts = short_ids([str(hit["item_id"]) for hit in hits])
     for position, (hit, short) in enumerate(zip(hits, shorts, strict=True), start=1):
         cells = {
             "#": styled(position),
-            "Score": styled(_number(hit.get("score"), 4)),
-            "Text rank": styled(_number(hit.get("text_rank"), 3)),
-            "Similarity": styled(_number(hit.get("similarity"), 3)),
+            "Score": styled(_number(hit.get("score"))),
+            "Words": styled(_number(hit.get("text_score"))),
+            "Meaning": styled(_number(hit.get("vector_score"))),
             "Item": styled(short),
             "Name": styled(hit.get("filename") or ""),
             "Headline": styled(hit.get("headline") or hit.get("summary") or ""),
@@ -308,5 +308,5 @@ def show_hits(out: "Output", hits: list[dict[str, Any]], *, with_ids: bool = Tru
     out.show(listing)
 
 
-def _number(value: Any, digits: int) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else "–"
+def _number(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, int | float) else "–"

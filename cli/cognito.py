@@ -1,5 +1,6 @@
 """Signing in at Cognito: the calls that need no AWS credentials."""
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -13,10 +14,18 @@ if TYPE_CHECKING:
 
 NewPassword = Callable[[], str]
 """Asks for the password that replaces a first, temporary one."""
+Code = Callable[[], str]
+"""Asks for the six digits that an authenticator shows."""
+CODE_ATTEMPTS = 3
+"""How often a code may be wrong: it changes every half minute, perhaps while it is typed."""
 
 
 class SignInRefusedError(CommandError):
-    """Cognito does not accept who asks: wrong password, ended session, disabled user."""
+    """Cognito does not accept who asks: wrong password, ended session, disabled or suspended user."""
+
+
+class _WrongCodeError(SignInRefusedError):
+    """The code was not the authenticator's; another one may be."""
 
 
 class Cognito:
@@ -69,12 +78,18 @@ class Cognito:
         return answer
 
     def sign_in_with_password(
-        self, api_url: str, email: str, password: str, new_password: NewPassword | None = None
+        self,
+        api_url: str,
+        email: str,
+        password: str,
+        new_password: NewPassword | None = None,
+        code: Code | None = None,
     ) -> Tokens:
         """Exchange an e-mail address and a password for tokens.
 
         Args:
             new_password: asked when the password was a temporary one, made by an administrator.
+            code: asked when the user has an authenticator as a second factor.
 
         Raises:
             SignInRefusedError: they do not belong together, or the user may not sign in.
@@ -92,13 +107,9 @@ class Cognito:
                     "new_password_required",
                     "Your password is a temporary one: run ./magpie login in a terminal and choose your own.",
                 )
-            answer = self._call(
-                "respond_to_auth_challenge",
-                ClientId=self.sign_in["client_id"],
-                ChallengeName="NEW_PASSWORD_REQUIRED",
-                Session=answer["Session"],
-                ChallengeResponses={"USERNAME": email, "NEW_PASSWORD": new_password()},
-            )
+            answer = self._respond(answer, email, "NEW_PASSWORD", new_password())
+        if answer.get("ChallengeName") == "SOFTWARE_TOKEN_MFA":
+            answer = self._second_factor(answer, email, code)
         result = self._result(answer)
         return Tokens(
             api_url=api_url,
@@ -107,6 +118,30 @@ class Cognito:
             access_token=result["AccessToken"],
             refresh_token=result.get("RefreshToken", ""),
             expires_at=time.time() + result.get("ExpiresIn", 3600),
+        )
+
+    def _second_factor(self, asked: dict[str, Any], email: str, code: Code | None) -> dict[str, Any]:
+        if code is None:
+            raise CommandError(
+                "code_required",
+                "You have a second factor: run ./magpie login in a terminal, your authenticator at hand.",
+            )
+        for attempt in range(1, CODE_ATTEMPTS + 1):
+            try:
+                return self._respond(asked, email, "SOFTWARE_TOKEN_MFA_CODE", code())
+            except _WrongCodeError:
+                if attempt == CODE_ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _respond(self, asked: dict[str, Any], email: str, name: str, value: str) -> dict[str, Any]:
+        """Answer what Cognito asked."""
+        return self._call(
+            "respond_to_auth_challenge",
+            ClientId=self.sign_in["client_id"],
+            ChallengeName=asked["ChallengeName"],
+            Session=asked["Session"],
+            ChallengeResponses={"USERNAME": email, name: value},
         )
 
     def refresh(self, tokens: Tokens) -> Tokens:
@@ -150,6 +185,12 @@ def _refusal(error: Any) -> CommandError:
     if code in {"NotAuthorizedException", "UserNotFoundException"}:
         # Cognito says in one sentence what it is: wrong password, disabled, expired, too many attempts.
         return SignInRefusedError("sign_in_refused", f"The sign-in was refused: {message.rstrip('.')}.")
+    if code in {"CodeMismatchException", "ExpiredCodeException"}:
+        return _WrongCodeError("wrong_code", "The code was not the one that the authenticator shows.")
+    if code == "UserLambdaValidationException":
+        # Magpie's own trigger says why, after a preface of Cognito's.
+        why = re.sub(r"^\w+ failed with error ", "", message).rstrip(".")
+        return SignInRefusedError("sign_in_refused", f"The sign-in was refused: {why}.")
     if code in {"PasswordResetRequiredException", "UserNotConfirmedException", "InvalidPasswordException"}:
         return SignInRefusedError("sign_in_refused", f"The sign-in is not finished: {message.rstrip('.')}.")
     if code == "ResourceNotFoundException":

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from cli.cognito import Cognito, SignInRefusedError
@@ -84,14 +85,16 @@ class SignedIn:
         )
 
     def _renewed(self, tokens: Tokens) -> Tokens:
-        try:
-            return self._keep(self._cognito(tokens.sign_in).refresh(tokens))
-        except SignInRefusedError:
-            # Another command may have renewed them meanwhile, which ends the older refresh token.
+        with self._files.alone(self._target.api_url) if self._files else nullcontext():
+            # Another command may have renewed them meanwhile, which may have ended the older refresh token.
             kept = self._files.read(self._target.api_url) if self._files else None
-            if kept and kept.access_token != tokens.access_token and kept.fresh(time.time()):
+            other = kept is not None and kept.access_token != tokens.access_token
+            if kept and other and kept.fresh(time.time()) and not self._foreign(kept):
                 return kept
-            return self._signed_in()
+            try:
+                return self._keep(self._cognito(tokens.sign_in).refresh(tokens))
+            except SignInRefusedError:
+                return self._signed_in()
 
     def _signed_in(self) -> Tokens:
         stack = self._target.stack

@@ -57,8 +57,8 @@ def login(
     if not password:
         raise UsageError("The password is empty.")
     cognito = Cognito(sign_in, sign_in_endpoint(target, sign_in))
-    asking = None if password_stdin or not sys.stdin.isatty() else _ask_new_password
-    tokens = cognito.sign_in_with_password(target.api_url, email, password, asking)
+    asking = (None, None) if password_stdin or not sys.stdin.isatty() else (_ask_new_password, _ask_code)
+    tokens = cognito.sign_in_with_password(target.api_url, email, password, *asking)
     TokenFiles().write(tokens)
     if json:
         out.document({"api_url": target.api_url, "email": email, "sub": tokens.sub})
@@ -80,8 +80,7 @@ def logout(json: Json = False, data: Data = None, api_url: ApiUrl = None) -> int
     files = TokenFiles()
     tokens = files.read(target.api_url)
     revoked = False
-    # What stands for Cognito on this machine knows no revocation.
-    if tokens is not None and tokens.refresh_token and target.stack is None:
+    if tokens is not None and tokens.refresh_token:
         try:
             Cognito(tokens.sign_in, sign_in_endpoint(target, tokens.sign_in)).revoke(tokens)
             revoked = True
@@ -135,6 +134,23 @@ def whoami(json: Json = False, data: Data = None, api_url: ApiUrl = None) -> int
     return 0
 
 
+def token(json: Json = False, data: Data = None, api_url: ApiUrl = None) -> int:
+    """Print an access token for other programs: curl -H "Authorization: Bearer $(magpie token)" …"""
+    from cli.output import Output
+    from cli.session import SignedIn
+    from cli.target import choose
+    from cli.tokens import TokenFiles
+
+    out = Output(json)
+    target = choose(data, api_url)
+    tokens = SignedIn(target, TokenFiles()).tokens
+    if json:
+        out.document({"api_url": target.api_url, "access_token": tokens.access_token})
+    else:
+        out.line(tokens.access_token)
+    return 0
+
+
 def _ask(what: str, hidden: bool = False) -> str:
     if not sys.stdin.isatty():
         option = "--password-stdin" if hidden else "--email"
@@ -145,3 +161,7 @@ def _ask(what: str, hidden: bool = False) -> str:
 def _ask_new_password() -> str:
     sys.stderr.write("Your password was a temporary one. Choose your own.\n")
     return str(typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
+
+
+def _ask_code() -> str:
+    return str(typer.prompt("Code of your authenticator", err=True)).replace(" ", "")

@@ -1,11 +1,14 @@
 """Tokens on disk: one file per API, readable by its owner only."""
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +108,22 @@ class TokenFiles:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+    @contextmanager
+    def alone(self, api_url: str) -> Iterator[None]:
+        """Keep other commands from renewing the tokens of an API meanwhile.
+
+        Where nothing can be written, nobody else renews tokens that are kept there either.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path(api_url).with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:
+            yield
+            return
+        with os.fdopen(descriptor) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def forget(self, api_url: str) -> None:
         """Drop the tokens of an API."""

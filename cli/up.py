@@ -77,6 +77,7 @@ def stack_troubles() -> Iterator[None]:
 def _announce(out: "Output", stack: "Stack") -> None:
     document: dict[str, Any] = {
         "api_url": stack.api_url,
+        "page_url": f"{stack.api_url}/",
         "aws_url": stack.aws_url,
         "uploads_bucket": stack.uploads_bucket,
         "media_bucket": stack.media_bucket,
@@ -98,11 +99,12 @@ def _announce(out: "Output", stack: "Stack") -> None:
         styled(f"Magpie is up, after {stack.start_seconds:.1f} s.", "bold green"),
         facts(
             [
+                ("page", f"{document['page_url']} where one click signs you in as {stack.user['email']}"),
                 ("API", stack.api_url),
                 ("AWS endpoint", stack.aws_url),
                 ("uploads bucket", f"s3://{stack.uploads_bucket}/{stack.user['sub']}/"),
                 ("logs", document["logs"]),
-                ("user", f"{stack.user['email']}, password in {document['stack_file']}"),
+                ("password", f"of {stack.user['email']}: in {document['stack_file']}"),
             ]
         ),
         Text(),

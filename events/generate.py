@@ -10,12 +10,19 @@ from pydantic import create_model
 
 from local import template
 from shared import events
-from shared.events import Contract, ItemEvent, Metadata
+from shared.events import Contract, Event, Metadata
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def schema(event: type[ItemEvent]) -> dict[str, Any]:
+OF_AWS = {
+    "aws.s3": ("S3", "an original is in the uploads bucket"),
+    "aws.states": ("Step Functions", "a run broke off: it failed, was stopped or took too long"),
+}
+"""Sources that are AWS's own: who they are, and what their events mean here."""
+
+
+def schema(event: type[Event]) -> dict[str, Any]:
     """Return the JSON Schema of an event's whole `detail`."""
     model = create_model(
         event.detail_type,
@@ -42,7 +49,7 @@ def hearers() -> dict[tuple[str, str], list[str]]:
     }
     heard: dict[tuple[str, str], list[str]] = {}
     for rule in resources.values():
-        if rule.type == "AWS::Events::Rule":
+        if rule.type == "AWS::Events::Rule" and "EventPattern" in rule.properties:
             pattern = rule.properties["EventPattern"]
             names = [functions[target["Arn"]["Fn::GetAtt"][0]] for target in rule.properties["Targets"]]
             for source in pattern["source"]:
@@ -62,7 +69,7 @@ def publishers() -> dict[str, list[str]]:
                     makers[made] |= {function.name, f"{path.stem}.{function.name}"}
     found: dict[str, list[str]] = {name: [] for name in named}
     for folder in sorted(path for path in (ROOT / "functions").iterdir() if path.is_dir()):
-        called = {name for path in folder.glob("*.py") for name in _calls(ast.parse(path.read_text()))}
+        called = {name for path in folder.rglob("*.py") for name in _calls(ast.parse(path.read_text()))}
         for made, by in makers.items():
             if called & by:
                 found[made].append(folder.name)
@@ -108,9 +115,10 @@ def document() -> str:
     heard, published = hearers(), publishers()
     version = Metadata.model_fields["version"].default
     rows = [
-        f"| `{detail_type}` (S3) | an original is in the uploads bucket | S3 | {', '.join(by)} |"
+        f"| `{detail_type}` ({who}) | {says} | {who} | {', '.join(by)} |"
         for (source, detail_type), by in heard.items()
-        if source == "aws.s3"
+        if source in OF_AWS
+        for who, says in [OF_AWS[source]]
     ]
     for event in events.EVENTS:
         by = heard.get((events.SOURCE, event.detail_type), [])
@@ -149,7 +157,7 @@ def document() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _says(event: type[ItemEvent]) -> str:
+def _says(event: type[Event]) -> str:
     sentence = (event.__doc__ or "").strip().splitlines()[0].rstrip(".")
     return sentence[0].lower() + sentence[1:]
 

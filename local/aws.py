@@ -1,11 +1,11 @@
 """The AWS endpoint of one machine: moto, and what moto lacks, on one loopback port.
 
-Answered here: Lambda's Invoke (by the pools of processes), SQS's message move tasks, and the URL that
-a custom resource sends its answer to. Everything else is moto's.
+Answered here: Lambda's Invoke (by the pools of processes), SQS's message move tasks, the sign-in page, and
+the URL that a custom resource sends its answer to. Everything else is moto's.
 
-The endpoint checks no credentials, so it only listens to this machine, and not to every page in this
-machine's browser: a request that names another host, or comes from a page that neither the stack nor
-a CORS rule of the bucket knows, is refused.
+The endpoint checks what presigns S3's URLs and forms, and no other credentials, so it only listens to
+this machine, and not to every page in this machine's browser: a request that names another host, or comes
+from a page that neither the stack nor a CORS rule of the bucket knows, is refused.
 """
 
 import json
@@ -20,7 +20,10 @@ from urllib.parse import unquote
 
 from local.messages import MessageStore, MoveTaskError
 from local.runtime import FunctionMissingError, PayloadTooLargeError, PoolClosedError, Result
+from local.schedules import Clock, UnknownScheduleError
 from local.serving import Server
+from local.sign_in import PREFIX as SIGN_IN_PREFIX
+from local.sign_in import SignInPage
 from local.users import UserStore, changes
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,8 @@ logger = logging.getLogger(__name__)
 LOCAL_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 INVOKE_PREFIX = "/2015-03-31/functions/"
 ANSWERS_PREFIX = "/_local/answers/"
+SCHEDULES_PREFIX = "/_local/schedules"
+"""`GET` names the schedules, `POST …/name` fires one now and answers what its function answered."""
 ASYNC_RETRIES = (60.0, 120.0)
 """Seconds before Lambda tries an asynchronous invocation again."""
 
@@ -51,6 +56,7 @@ class Endpoint:
         invoke: Callable[[str, bytes], Result],
         messages: MessageStore,
         users: UserStore,
+        sign_in: SignInPage,
         origins: Collection[str] = (),
     ) -> None:
         from moto.moto_server.werkzeug_app import (
@@ -63,10 +69,13 @@ class Endpoint:
         self._invoke = invoke
         self._messages = messages
         self._users = users
+        self._sign_in = sign_in
         self._origins = set(origins)
         self._answers: dict[str, list[Any]] = {}
         self._answered = threading.Condition()
         self._stopping = threading.Event()
+        self.clock: Clock | None = None
+        """Fires the template's schedules, once the stack runs."""
         self._server = Server(self, listener, "aws", MotoRequestHandler)
         self.url = self._server.url
 
@@ -97,6 +106,8 @@ class Endpoint:
             return _answer(
                 start_response, 403, {"message": "this endpoint is only there for its own machine"}
             )
+        if path.startswith(f"{SIGN_IN_PREFIX}/"):
+            return self._sign_in(environ, start_response)  # knows itself whose forms it takes
         if origin and not self._knows(origin, path):
             return _answer(start_response, 403, {"message": f"pages of {origin} may not use this endpoint"})
         service, _, action = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
@@ -104,14 +115,17 @@ class Endpoint:
             return self._lambda(environ, start_response)
         if path.startswith(ANSWERS_PREFIX) and environ["REQUEST_METHOD"] == "PUT":
             return self._take_answer(path.removeprefix(ANSWERS_PREFIX), environ, start_response)
+        if path.startswith(SCHEDULES_PREFIX):
+            return self._schedule(path.removeprefix(SCHEDULES_PREFIX).strip("/"), environ, start_response)
         if service == "AmazonSQS" and action.endswith(("MessageMoveTask", "MessageMoveTasks")):
             return self._move(action, environ, start_response)
         if path.startswith("/moto-api"):
             return _answer(start_response, 404, {"message": "not here"})
-        if origin in self._origins and not self._bucket_knows(origin, path):
-            if environ["REQUEST_METHOD"] == "OPTIONS":
-                return _answer(start_response, 200, None, _cors(origin))
+        if origin and environ["REQUEST_METHOD"] != "OPTIONS":
+            # moto answers a bucket's preflights, and forgets the header on the upload that follows.
             start_response = _with_headers(start_response, _cors(origin))
+        elif origin and not self._bucket_knows(origin, path):
+            return _answer(start_response, 200, None, _cors(origin))
         answer = self._moto(environ, start_response)
         if service == "AWSCognitoIdentityProviderService" and changes(action):
             self._users.save()
@@ -195,6 +209,24 @@ class Endpoint:
             self._answered.notify_all()
         return _answer(start_response, 200, None)
 
+    # Schedules
+
+    def _schedule(self, name: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if self.clock is None:
+            return _answer(start_response, 503, {"message": "the stack is starting"})
+        if environ["REQUEST_METHOD"] == "GET" and not name:
+            return _answer(start_response, 200, {"schedules": self.clock.names()})
+        if environ["REQUEST_METHOD"] != "POST" or not name:
+            return _answer(start_response, 405, {"message": "POST fires a schedule"})
+        try:
+            result = self.clock.fire(unquote(name))
+        except UnknownScheduleError:
+            known = ", ".join(self.clock.names()) or "none"
+            return _answer(start_response, 404, {"message": f"no schedule is named so; there are: {known}"})
+        except PoolClosedError:
+            return _answer(start_response, 503, {"message": "the stack is stopping"})
+        return _answer(start_response, 200, {"error": result.error, "answer": result.json()})
+
     # SQS
 
     def _move(self, action: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -261,7 +293,10 @@ def _cors(origin: str) -> dict[str, str]:
 
 
 def _with_headers(start_response: StartResponse, headers: Mapping[str, str]) -> StartResponse:
+    replaced = {name.lower() for name in headers}
+
     def start(status: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        return start_response(status, [*sent, *headers.items()], exc_info)
+        others = [(name, value) for name, value in sent if name.lower() not in replaced]
+        return start_response(status, [*others, *headers.items()], exc_info)
 
     return start

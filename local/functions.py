@@ -1,11 +1,15 @@
 """What the template says about functions: how each is run, what calls it, and what it is given."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from local.template import Names, Resource, Template, TemplateError, UnsupportedResourceError, text
+from shared import schedules
 
 FUNCTION = "AWS::Serverless::Function"
 HTTP_API = "AWS::Serverless::HttpApi"
@@ -50,6 +54,13 @@ LOGGING_RUN = {"LogFormat", "ApplicationLogLevel"}
 LOGGING_INERT = {"LogGroup", "SystemLogLevel"}  # a function's log is one file
 LAYER = "AWS::Serverless::LayerVersion"
 
+SCHEDULE_EVENT = {"Schedule", "Enabled", "Input"}
+SCHEDULE_INERT = {
+    "Description": "words",
+    "Name": "words",
+    "RetryPolicy": "a function's process is never out of reach",
+    "DeadLetterConfig": "a function's process is never out of reach",
+}
 HTTP_EVENT = {"ApiId", "Path", "Method", "Auth", "PayloadFormatVersion", "TimeoutInMillis", "RouteSettings"}
 HTTP_API_RUN = {"Auth", "CorsConfiguration", "DefaultRouteSettings", "RouteSettings"}
 HTTP_API_INERT = {
@@ -103,6 +114,27 @@ class QueueSource:
     window: int = 0
     maximum_concurrency: int | None = None
     partial: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule that runs a function.
+
+    Attributes:
+        name: what the function is called in the code, for people: `sweeper`; with the event's name behind it
+            where a function has several.
+        expression: `cron(…)`, in UTC, or `rate(…)`.
+        input: JSON that the function is given; None for EventBridge's own event.
+        queue: ARN of the queue before the function; None where it is invoked directly.
+    """
+
+    logical_id: str
+    name: str
+    function: str
+    expression: str
+    enabled: bool = True
+    input: str | None = None
+    queue: str | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +271,12 @@ def check(resource: Resource) -> None:
             known(event.get("Properties", {}), SQS_EVENT, f"event source {name}: SQS property")
         elif kind == "HttpApi":
             known(event.get("Properties", {}), HTTP_EVENT, f"event source {name}: HttpApi property")
+        elif kind == "Schedule":
+            known(
+                event.get("Properties", {}),
+                SCHEDULE_EVENT | set(SCHEDULE_INERT),
+                f"event source {name}: Schedule property",
+            )
         else:
             raise UnsupportedResourceError(
                 resource.logical_id,
@@ -349,6 +387,66 @@ def read_queue_sources(template: Template, names: Names, visibility: Mapping[str
             raise TemplateError(f"{where}: MaximumConcurrency is 2 to 1000")
         sources.append(source)
     return sources
+
+
+def read_schedules(
+    template: Template, names: Names, queue_sources: Sequence[QueueSource] = ()
+) -> list[Schedule]:
+    """Resolve every schedule: events of functions, and rules that fill the queue before one.
+
+    Raises:
+        TemplateError: its expression is none that EventBridge takes, its input is no JSON, or nobody
+            takes anything from its queue.
+    """
+    found = [
+        Schedule(
+            logical_id=where.removeprefix("Resources."),
+            name=where.rpartition(".")[2],
+            function=resource.logical_id,
+            expression=str(event.get("Schedule", "")),
+            enabled=bool(event.get("Enabled", True)),
+            input=event.get("Input"),
+        )
+        for resource, where, event in _events(template, names, "Schedule")
+    ]
+    takers = {source.queue_arn: source.function for source in queue_sources}
+    for resource in template.resources.values():
+        if resource.type != "AWS::Events::Rule" or "ScheduleExpression" not in resource.properties:
+            continue
+        where = f"Resources.{resource.logical_id}"
+        own = template.resolve(dict(resource.properties), names, where)
+        for target in own.get("Targets", []):
+            if target["Arn"] not in takers:
+                raise TemplateError(f"{where}: no function takes anything from {target['Arn']}")
+            found.append(
+                Schedule(
+                    logical_id=resource.logical_id,
+                    name=resource.logical_id,
+                    function=takers[target["Arn"]],
+                    expression=str(own["ScheduleExpression"]),
+                    enabled=own.get("State", "ENABLED") == "ENABLED",
+                    queue=target["Arn"],
+                )
+            )
+    several = Counter(schedule.function for schedule in found)
+    named = []
+    for schedule in found:
+        try:
+            schedules.parse(schedule.expression)
+            if schedule.input is not None:
+                json.loads(schedule.input)
+        except (schedules.ScheduleError, ValueError, TypeError) as error:
+            raise TemplateError(f"{schedule.logical_id}: {error}") from error
+        name = _in_code(schedule.function)
+        if several[schedule.function] > 1:
+            name += f".{_in_code(schedule.name)}"
+        named.append(replace(schedule, name=name))
+    return named
+
+
+def _in_code(logical_id: str) -> str:
+    """`ScanTick` is `scan_tick`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", logical_id).lower()
 
 
 def read_apis(template: Template, names: Names) -> list[HttpApi]:

@@ -102,6 +102,10 @@ class MessageStore:
         """moto's queue of an ARN."""
         return self.backend.get_queue(arn.rsplit(":", 1)[1])
 
+    def send(self, arn: str, text: str) -> None:
+        """Put a message into a queue."""
+        self.backend.send_message(arn.rsplit(":", 1)[1], text)
+
     def load(self) -> int:
         """Give the queues what earlier runs have kept; returns how many messages that were."""
         from moto.sqs.models import Message

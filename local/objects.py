@@ -11,7 +11,6 @@ A put is in the journal before S3 speaks of it, so that whoever hears the event 
 Tags, ACLs and uploads in parts that were not completed do not survive.
 """
 
-import base64
 import contextlib
 import io
 import json
@@ -19,12 +18,12 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from local import bus
+from local import bus, signatures
 from local.patches import Patches
 
 REASONS = {
@@ -146,10 +145,9 @@ class ObjectStore:
         return len(entries)
 
     def install(self, patches: Patches) -> None:
-        """Have moto's S3 keep objects here and announce them as S3 does."""
+        """Have moto's S3 keep objects here, announce them as S3 does, and look at signatures."""
         from moto.s3 import notifications
         from moto.s3.models import FakeKey, S3Backend
-        from moto.s3.responses import S3Response
 
         def put_object(
             backend: Any, bucket_name: str, key_name: str, value: Any, *args: Any, **kwargs: Any
@@ -195,17 +193,12 @@ class ObjectStore:
         def announce(account_id: str, bucket: Any, event_name: Any, key: Any) -> None:
             self._announce(bucket, str(getattr(event_name, "value", event_name)).removeprefix("s3:"), key)
 
-        def bucket_response_post(response: Any, request: Any, bucket_name: str) -> Any:
-            if "policy" in request.form or "file" in request.files:
-                check_post_policy(request.form, len(response.body), bucket_name, datetime.now(UTC))
-            return original_post(response, request, bucket_name)
-
         original_put = patches.replace(S3Backend, "put_object", put_object)
         original_complete = patches.replace(S3Backend, "complete_multipart_upload", complete_multipart_upload)
         original_delete = patches.replace(S3Backend, "delete_object", delete_object)
         original_set_metadata = patches.replace(FakeKey, "set_metadata", set_metadata)
         patches.replace(notifications, "_send_event_bridge_message", announce)
-        original_post = patches.replace(S3Response, "_bucket_response_post", bucket_response_post)
+        check_signatures(patches, [signatures.LOCAL], self.region)
 
     # Keeping
 
@@ -369,56 +362,56 @@ def _versions(backend: Any, bucket_name: str, key_name: str) -> list[Any]:
     return list(backend.get_bucket(bucket_name).keys.getlist(key_name, []))
 
 
-def check_post_policy(form: Mapping[str, str], size: int, bucket: str, now: datetime) -> None:
-    """Hold a browser's upload to the policy that was signed for it.
+def check_signatures(patches: Patches, known: Collection[signatures.Credentials], region: str) -> None:
+    """Have moto's S3 refuse what is not signed, or was signed for something else.
 
     Args:
-        size: of the file, in bytes.
-
-    Raises:
-        S3ClientError: what S3 would answer: `AccessDenied`, `EntityTooLarge` or `EntityTooSmall`.
+        known: the credentials whose signatures can be checked.
+        region: of the buckets.
     """
-    from moto.s3.exceptions import EntityTooSmall, S3ClientError
+    from moto.s3.responses import S3Response
 
-    def deny(message: str) -> None:
-        raise S3ClientError("AccessDenied", f"Invalid according to Policy: {message}")
+    def refused(response: Any, request: Any, full_url: str) -> Any:
+        """Return S3's answer to a request that it refuses, None to any other."""
+        if request.method == "OPTIONS":
+            return None  # what a browser asks before it asks
+        now = datetime.now(UTC)
+        try:
+            if request.method == "POST" and request.mimetype == "multipart/form-data":
+                response.headers = request.headers
+                bucket = response.parse_bucket_name_from_url(request, full_url)
+                fields = list(request.form.items(multi=True))
+                sizes = [(name, _size(file.stream)) for name, file in request.files.items(multi=True)]
+                signatures.check_form(fields, sizes, bucket, known, region, now)
+            else:
+                signatures.check(_seen(request), known, region, now)
+        except signatures.RefusedError as error:
+            for _, file in request.files.items(multi=True):
+                file.close()
+            body = b"" if request.method == "HEAD" else error.xml()
+            return error.status, {"content-type": "application/xml"}, body
+        return None
 
-    fields = {name.lower(): value for name, value in form.items()}
-    if "policy" not in fields:
-        raise S3ClientError("AccessDenied", "Access Denied")
-    try:
-        policy = json.loads(base64.b64decode(fields["policy"], validate=True))
-        expired = datetime.fromisoformat(policy["expiration"]) <= now
-        conditions = policy["conditions"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise S3ClientError("InvalidPolicyDocument", "Invalid Policy: Invalid JSON.") from error
-    if expired:
-        deny("Policy expired.")
-    fields["bucket"] = bucket
-    named = {"policy", "x-amz-signature", "signature", "awsaccesskeyid", "file", "bucket"}
-    for condition in conditions:
-        match condition:
-            case ["content-length-range", int(low), int(high)]:
-                if size > high:
-                    raise S3ClientError(
-                        "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"
-                    )
-                if size < low:
-                    raise EntityTooSmall()
-                continue
-            case ["eq", str(name), value]:
-                name, holds = name.removeprefix("$").lower(), lambda given, value=value: given == value
-            case ["starts-with", str(name), prefix]:
-                name = name.removeprefix("$").lower()
-                holds = lambda given, prefix=prefix: given.startswith(prefix)  # noqa: E731
-            case dict() if len(condition) == 1:
-                ((name, value),) = condition.items()
-                name, holds = name.lower(), lambda given, value=value: given == value
-            case _:
-                deny(f"Policy Condition failed: {json.dumps(condition)}")
-        named.add(name)
-        if not holds(fields.get(name, "")):
-            deny(f"Policy Condition failed: {json.dumps(condition)}")
-    for name in fields:
-        if name not in named and not name.startswith("x-ignore-"):
-            deny(f"Extra input fields: {name}")
+    def bucket_response(response: Any, request: Any, full_url: str, headers: Any) -> Any:
+        return refused(response, request, full_url) or original_bucket(response, request, full_url, headers)
+
+    def key_response(response: Any, request: Any, full_url: str, headers: Any) -> Any:
+        return refused(response, request, full_url) or original_key(response, request, full_url, headers)
+
+    original_bucket = patches.replace(S3Response, "bucket_response", bucket_response)
+    original_key = patches.replace(S3Response, "key_response", key_response)
+
+
+def _size(stream: Any) -> int:
+    size: int = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    return size
+
+
+def _seen(request: Any) -> signatures.Request:
+    return signatures.Request(
+        method=request.method,
+        path=request.raw_path,
+        query=request.query_string.decode("ascii", "surrogateescape"),
+        headers={name.lower(): value for name, value in request.headers.items()},
+    )

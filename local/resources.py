@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from local import functions
+from local import functions, machines
+from local.cognito import TRIGGERS
 from local.functions import (
     FUNCTION,
     HTTP_API,
@@ -21,7 +22,9 @@ from local.functions import (
     Function,
     HttpApi,
     QueueSource,
+    Schedule,
 )
+from local.machines import STATE_MACHINE
 from local.template import Names, Resource, Template, TemplateError, UnsupportedResourceError
 
 INERT = {
@@ -61,7 +64,7 @@ PROPERTIES: dict[str, tuple[set[str], dict[str, str]]] = {
     ),
     "AWS::Events::EventBus": ({"Name"}, {"Description": "words", "Tags": "words"}),
     "AWS::Events::Rule": (
-        {"Name", "EventBusName", "EventPattern", "State", "Targets"},
+        {"Name", "EventBusName", "EventPattern", "ScheduleExpression", "State", "Targets"},
         {"Description": "words", "Tags": "words"},
     ),
     "AWS::SQS::Queue": (
@@ -100,8 +103,12 @@ PROPERTIES: dict[str, tuple[set[str], dict[str, str]]] = {
             "AccountRecoverySetting",
             "AdminCreateUserConfig",
             "AutoVerifiedAttributes",
+            "EnabledMfas",
+            "LambdaConfig",
+            "MfaConfiguration",
             "Policies",
             "Schema",
+            "UserAttributeUpdateSettings",
             "UsernameAttributes",
             "UsernameConfiguration",
         },
@@ -116,19 +123,45 @@ PROPERTIES: dict[str, tuple[set[str], dict[str, str]]] = {
             "ClientName",
             "UserPoolId",
             "AccessTokenValidity",
+            "AllowedOAuthFlows",
+            "AllowedOAuthFlowsUserPoolClient",
+            "AllowedOAuthScopes",
+            "CallbackURLs",
             "EnableTokenRevocation",
             "ExplicitAuthFlows",
             "GenerateSecret",
             "IdTokenValidity",
+            "LogoutURLs",
             "PreventUserExistenceErrors",
             "RefreshTokenValidity",
+            "SupportedIdentityProviders",
             "TokenValidityUnits",
         },
         {},
     ),
+    "AWS::Cognito::UserPoolDomain": (
+        {"Domain", "UserPoolId"},
+        {"ManagedLoginVersion": "the sign-in page of one machine is its own"},
+    ),
+    "AWS::Cognito::UserPoolIdentityProvider": (
+        {"ProviderName"},
+        {
+            name: "no provider sends anybody back to one machine, whose users sign in at the local page"
+            for name in ("AttributeMapping", "ProviderDetails", "ProviderType", "UserPoolId")
+        },
+    ),
     "AWS::SSM::Parameter": (
         {"Name", "Type", "Value"},
         {"Description": "words", "Tags": "words", "Tier": "a price"},
+    ),
+    STATE_MACHINE: (
+        {"Name", "Type", "DefinitionUri", "DefinitionSubstitutions"},
+        {
+            "Logging": "the history of each execution is kept while the stack runs",
+            "Role": "the local AWS endpoint checks no permissions",
+            "Tags": "words",
+            "Tracing": "there is no X-Ray daemon",
+        },
     ),
     LAYER: (
         {"ContentUri", "LayerName"},
@@ -168,6 +201,7 @@ class Resources:
     queues: dict[str, str] = field(default_factory=dict)
     dead_letters: dict[str, str] = field(default_factory=dict)
     queue_sources: list[QueueSource] = field(default_factory=list)
+    schedules: list[Schedule] = field(default_factory=list)
     apis: list[HttpApi] = field(default_factory=list)
     custom_resources: list[CustomResource] = field(default_factory=list)
     _visibility: dict[str, int] = field(default_factory=dict)
@@ -231,6 +265,7 @@ def create(
                 template, resources.names, resource.logical_id
             )
     resources.queue_sources = functions.read_queue_sources(template, resources.names, resources._visibility)
+    resources.schedules = functions.read_schedules(template, resources.names, resources.queue_sources)
     resources.apis = functions.read_apis(template, resources.names)
     resources.custom_resources = functions.read_custom_resources(template, resources.names)
     return resources
@@ -375,17 +410,16 @@ def _bus(resources: Resources, resource: Resource, own: Mapping[str, Any], clien
 
 
 def _rule(resources: Resources, resource: Resource, own: Mapping[str, Any], clients: Clients, _: str) -> None:
-    if "EventPattern" not in own:
-        raise _unsupported(resource, "has no EventPattern")
+    if ("EventPattern" in own) == ("ScheduleExpression" in own):
+        raise _unsupported(resource, "has neither or both of EventPattern and ScheduleExpression")
     events = clients("events")
     name = _name(resources, resource, own.get("Name"))
     bus = own.get("EventBusName", "default")
-    arn = events.put_rule(
-        Name=name,
-        EventBusName=bus,
-        EventPattern=json.dumps(own["EventPattern"]),
-        State=own.get("State", "ENABLED"),
-    )["RuleArn"]
+    if "EventPattern" in own:
+        when = {"EventPattern": json.dumps(own["EventPattern"])}
+    else:
+        when = {"ScheduleExpression": str(own["ScheduleExpression"])}
+    arn = events.put_rule(Name=name, EventBusName=bus, State=own.get("State", "ENABLED"), **when)["RuleArn"]
     targets = [{"Id": target["Id"], "Arn": target["Arn"]} for target in own.get("Targets", [])]
     for target in targets:
         if target["Arn"] not in resources.queues:
@@ -439,9 +473,20 @@ def _table(
 
 
 def _pool(resources: Resources, resource: Resource, own: Mapping[str, Any], clients: Clients, _: str) -> None:
-    arguments = {key: value for key, value in own.items() if key != "UserPoolName"}
+    arguments = {key: value for key, value in own.items() if key not in ("UserPoolName", "EnabledMfas")}
     name = _name(resources, resource, own.get("UserPoolName"))
-    pool = clients("cognito-idp").create_user_pool(PoolName=name, **arguments)["UserPool"]
+    if unknown := sorted(set(own.get("LambdaConfig", {})) - TRIGGERS):
+        raise _unsupported(resource, f"trigger {unknown[0]} is not run")
+    if set(mfas := own.get("EnabledMfas", [])) - {"SOFTWARE_TOKEN_MFA"}:
+        raise _unsupported(resource, "only codes of an authenticator are known as a second factor")
+    cognito = clients("cognito-idp")
+    pool = cognito.create_user_pool(PoolName=name, **arguments)["UserPool"]
+    if mfas:
+        cognito.set_user_pool_mfa_config(
+            UserPoolId=pool["Id"],
+            MfaConfiguration=own.get("MfaConfiguration", "OFF"),
+            SoftwareTokenMfaConfiguration={"Enabled": True},
+        )
     provider = f"cognito-idp.{resources.template.region}.amazonaws.com/{pool['Id']}"
     resources.names.add(
         resource.logical_id,
@@ -460,6 +505,20 @@ def _pool_client(
     name = _name(resources, resource, own.get("ClientName"))
     made = clients("cognito-idp").create_user_pool_client(ClientName=name, **arguments)["UserPoolClient"]
     resources.names.add(resource.logical_id, made["ClientId"], ClientId=made["ClientId"], Name=name)
+
+
+def _pool_domain(
+    resources: Resources, resource: Resource, own: Mapping[str, Any], clients: Clients, _: str
+) -> None:
+    clients("cognito-idp").create_user_pool_domain(Domain=own["Domain"], UserPoolId=own["UserPoolId"])
+    resources.names.add(resource.logical_id, own["Domain"])
+
+
+def _identity_provider(
+    resources: Resources, resource: Resource, own: Mapping[str, Any], clients: Clients, _: str
+) -> None:
+    """Only its name, which clients name."""
+    resources.names.add(resource.logical_id, own["ProviderName"])
 
 
 def _parameter(
@@ -491,6 +550,23 @@ def _function(resources: Resources, resource: Resource, own: Any, clients: Clien
     resources.names.add(resource.logical_id, name, Arn=arn)
 
 
+def _state_machine(
+    resources: Resources, resource: Resource, own: Mapping[str, Any], clients: Clients, _: str
+) -> None:
+    if own.get("Type", "STANDARD") != "STANDARD":
+        raise _unsupported(resource, "only standard workflows are run")
+    name = _name(resources, resource, own.get("Name"))
+    arn = clients("stepfunctions").create_state_machine(
+        name=name,
+        definition=json.dumps(
+            machines.for_moto(machines.definition(resources.template, resource.logical_id, own))
+        ),
+        roleArn=f"arn:aws:iam::{resources.template.account}:role/local",
+        type="STANDARD",
+    )["stateMachineArn"]
+    resources.names.add(resource.logical_id, arn, Arn=arn, Name=name)
+
+
 def _http_api(resources: Resources, resource: Resource, own: Any, clients: Clients, api_url: str) -> None:
     own_id = functions.api_id(resources.template, resource.logical_id)
     resources.names.add(resource.logical_id, own_id, ApiId=own_id, ApiEndpoint=api_url)
@@ -504,8 +580,11 @@ RUN: dict[str, Callable[..., None]] = {
     "AWS::DynamoDB::Table": _table,
     "AWS::Cognito::UserPool": _pool,
     "AWS::Cognito::UserPoolClient": _pool_client,
+    "AWS::Cognito::UserPoolDomain": _pool_domain,
+    "AWS::Cognito::UserPoolIdentityProvider": _identity_provider,
     "AWS::SSM::Parameter": _parameter,
     LAYER: _layer,
+    STATE_MACHINE: _state_machine,
     FUNCTION: _function,
     HTTP_API: _http_api,
 }

@@ -29,6 +29,7 @@ from typing import Any
 
 from local.functions import Function
 from local.guardian import Guardian, kill_group
+from local.signatures import LOCAL
 
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 """Of a synchronous request or response: a Lambda quota. Responses may be 100 KB larger on the wire."""
@@ -447,9 +448,9 @@ class Pool:
             "AWS_LAMBDA_LOG_STREAM_NAME": f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}",
             "AWS_REGION": self._region,
             "AWS_DEFAULT_REGION": self._region,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_SESSION_TOKEN": "local",
+            "AWS_ACCESS_KEY_ID": LOCAL.access_key,
+            "AWS_SECRET_ACCESS_KEY": LOCAL.secret_key,
+            "AWS_SESSION_TOKEN": LOCAL.token or "",
             "AWS_ENDPOINT_URL": self._endpoint,
             # There is no X-Ray daemon to send to.
             "POWERTOOLS_TRACE_DISABLED": "true",

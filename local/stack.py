@@ -7,6 +7,7 @@ has trusted it with is there when it is started again:
     DATA/postgres/              the database
     DATA/objects/, queues/      S3 and SQS
     DATA/users.json             Cognito's users
+    DATA/sign_in.json           the key that signs their tokens, and the sign-ins that were ended
     DATA/logs/                  one file per function, stack.log and postgres.log
     DATA/stack.json             how to reach the stack, while it runs
 """
@@ -26,15 +27,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-from local import bus, resources
+from local import bus, machines, resources
 from local.files import write_json
-from local.functions import CustomResource
+from local.functions import CustomResource, Function
 from local.guardian import Guardian
 from local.patches import Patches, quieten
 from local.postgres import DatabaseError, Server
 from local.queues import Poller
 from local.resources import Clients, Resources
 from local.runtime import FunctionMissingError, Pool, Result
+from local.schedules import Clock
+from local.signatures import LOCAL
 from local.template import UnsupportedResourceError, load
 
 logger = logging.getLogger("local")
@@ -45,6 +48,8 @@ MAX_LOG_BYTES = 20 * 1024 * 1024
 KEYS = {"ANTHROPIC_KEY_PARAMETER": "ANTHROPIC_API_KEY", "VOYAGE_KEY_PARAMETER": "VOYAGE_API_KEY"}
 """A function's variable that names a parameter, and the variable of this machine that holds its value."""
 DATABASE_PARAMETER = "DATABASE_URL_PARAMETER"
+HOSTED_UI = "HOSTED_UI_URL"
+"""A function's variable that says where Cognito's sign-in page is: here it is the endpoint's own."""
 MAX_ENVIRONMENTS = 4
 """Of one function, unless it waits for models: more only share the same processors and memory."""
 WAITING_FACTOR = 3
@@ -238,14 +243,19 @@ class Stack:
 
         self._say("starting the AWS endpoint")
         from local.aws import Endpoint
+        from local.cognito import Cognito
         from local.messages import MessageStore
         from local.objects import ObjectStore
+        from local.refresh_tokens import RefreshTokens
+        from local.sign_in import SignInPage
         from local.users import UserStore
 
         where = (template.account, template.region)
         objects = ObjectStore(self.data_dir / "objects", *where)
         messages = MessageStore(self.data_dir / "queues", *where)
         users = UserStore(self.data_dir / "users.json", *where)
+        tokens = RefreshTokens(self.data_dir / "sign_in.json")
+        cognito = Cognito(template.region, tokens, self._invoke_by_name)
         _forget_earlier_stacks()
         patches = Patches()
         cleanup.callback(patches.undo)
@@ -254,8 +264,14 @@ class Stack:
         objects.install(patches)
         messages.install(patches)
         users.install(patches)
+        cognito.install(patches)
         endpoint = Endpoint(
-            aws_listener, invoke=self._invoke_by_name, messages=messages, users=users, origins=origins
+            aws_listener,
+            invoke=self._invoke_by_name,
+            messages=messages,
+            users=users,
+            sign_in=SignInPage(cognito, users),
+            origins=origins,
         )
         cleanup.callback(endpoint.stop)
         endpoint.start()
@@ -263,6 +279,7 @@ class Stack:
 
         self._say("making the template's resources")
         clients = _clients(endpoint.url, template.region)
+        machines.install(patches, self._invoke_by_name, clients)
         made = resources.create(template, clients, api_url=self.api_url)
         self.resources = made
         self.uploads_bucket, self.media_bucket = made.ref("UploadsBucket"), made.ref("MediaBucket")
@@ -271,6 +288,7 @@ class Stack:
         messages.load()
         self._make_pools(logs, guardian)
         cleanup.callback(self._close_pools)
+        cleanup.callback(machines.abandon, *where)
         for resource in made.custom_resources:
             self._pools[resource.function].warm()  # takes half a second, while the database starts
 
@@ -287,9 +305,15 @@ class Stack:
             concurrency = min(source.maximum_concurrency or pool.limit, pool.limit)
             self._pollers.append(Poller(source, messages, pool.invoke, concurrency))
         cleanup.callback(self._stop_pollers)
+        clock = Clock(
+            made.schedules, self._invoke_scheduled, messages.send, account=where[0], region=where[1]
+        )
+        cleanup.callback(clock.stop)
+        endpoint.clock = clock
         self._start_gateway(api_listener)
         for poller in self._pollers:
             poller.start()
+        clock.start()
         self._announce(guardian)
 
     def _lock(self) -> Any:
@@ -325,12 +349,18 @@ class Stack:
                 function,
                 limit=min(limit, function.reserved or limit),
                 endpoint=self.aws_url,
-                extra=self._environment,
+                extra={**self._own_addresses(function), **self._environment},
                 root=self.resources.template.path.resolve().parent,
                 logs=logs,
                 guardian=guardian,
                 region=self.resources.template.region,
             )
+
+    def _own_addresses(self, function: Function) -> dict[str, str]:
+        """Variables of a function that name a place of Cognito's, which is another one here."""
+        from local.sign_in import PREFIX
+
+        return {HOSTED_UI: self.aws_url + PREFIX} if function.environment.get(HOSTED_UI) else {}
 
     def _limit(self, memory: int) -> int:
         """The most environments of a function with this much memory, in MB, that are worth having."""
@@ -356,6 +386,9 @@ class Stack:
         for poller in self._pollers:
             poller.join()
         self._pollers.clear()
+
+    def _invoke_scheduled(self, logical_id: str, payload: bytes) -> Result:
+        return self._pools[logical_id].invoke(payload)
 
     def _invoke_by_name(self, name: str, payload: bytes) -> Result:
         """Run a function by its name or ARN, with or without a qualifier."""
@@ -425,7 +458,12 @@ class Stack:
             "user_pool_id": pool_id,
             "client_id": client_id,
         }
-        self.user = users.first(pool_id, EMAIL)
+        from moto.core.exceptions import JsonRESTError
+
+        try:
+            self.user = users.first(pool_id, EMAIL)
+        except JsonRESTError as error:
+            raise StackError(f"the first user, {EMAIL}, cannot be made: {error.message}") from error
 
     def _ref_of(self, kind: str) -> str:
         for resource in self.resources.template.resources.values():
@@ -513,8 +551,8 @@ def _clients(url: str, region: str) -> Clients:
     from botocore.config import Config
 
     session = boto3.Session(
-        aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106 - nobody checks it
+        aws_access_key_id=LOCAL.access_key,
+        aws_secret_access_key=LOCAL.secret_key,
         region_name=region,
     )
     config = Config(proxies={}, retries={"mode": "standard", "max_attempts": 2})

@@ -17,6 +17,7 @@ from local.patches import Patches
 
 READS = ("Get", "List", "Describe", "AdminGet", "AdminList", "InitiateAuth", "AdminInitiateAuth")
 KEPT = ("id", "username", "password", "status", "enabled", "attributes")
+MFA = ("software_token_mfa_enabled", "token_verified", "preferred_mfa_setting")
 
 
 class UserStore:
@@ -31,7 +32,8 @@ class UserStore:
         self._loaded = False
 
     @property
-    def _pools(self) -> list[Any]:
+    def pools(self) -> list[Any]:
+        """Every user pool of moto."""
         from moto.cognitoidp.models import cognitoidp_backends
 
         return list(cognitoidp_backends[self.account][self.region].user_pools.values())
@@ -43,7 +45,11 @@ class UserStore:
         seen: Counter[str] = Counter()
 
         def generate_id(_: Any, *what: Any) -> str:
-            text = json.dumps(what, default=str, sort_keys=True)
+            # Of what a pool or client is called, not of how it is set up: a client knows the page's address,
+            # whose port may be another one at every start.
+            names = [part for part in what if isinstance(part, str)]
+            names += [str(part.get("ClientName")) for part in what if isinstance(part, dict)]
+            text = json.dumps(names)
             seen[text] += 1
             digest = hashlib.sha256(f"{text} {seen[text]}".encode()).hexdigest()
             # A pool's id has nine characters after the region, a client's has 26.
@@ -60,7 +66,7 @@ class UserStore:
         if not self.path.exists():
             return
         kept = json.loads(self.path.read_text(encoding="utf-8"))
-        for pool in self._pools:
+        for pool in self.pools:
             for entry in kept.get(pool.name, []):
                 user = CognitoIdpUser(
                     user_pool_id=pool.id,
@@ -73,6 +79,8 @@ class UserStore:
                 user.enabled = entry["enabled"]
                 user.attributes = entry["attributes"]
                 user.attribute_lookup = flatten_attrs(entry["attributes"])
+                for name in MFA:
+                    setattr(user, name, entry.get(name, getattr(user, name)))
                 pool.users[user.username] = user
 
     def save(self) -> None:
@@ -82,9 +90,9 @@ class UserStore:
         with self._lock:
             users = {
                 pool.name: [
-                    {name: getattr(user, name) for name in KEPT} for user in list(pool.users.values())
+                    {name: getattr(user, name) for name in KEPT + MFA} for user in list(pool.users.values())
                 ]
-                for pool in self._pools
+                for pool in self.pools
             }
             text = json.dumps(users, indent=1)
             if text != self._saved:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from botocore.config import Config
+    from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_stepfunctions import SFNClient
 
 
 def _config() -> "Config":
@@ -56,3 +59,27 @@ def ssm() -> "SSMClient":
     import boto3
 
     return boto3.client("ssm", config=_config())
+
+
+@cache
+def cognito() -> "CognitoIdentityProviderClient":
+    import boto3
+
+    return boto3.client("cognito-idp", config=_config())
+
+
+@cache
+def stepfunctions() -> "SFNClient":
+    import boto3
+
+    return boto3.client("stepfunctions", config=_config())
+
+
+@cache
+def functions() -> "LambdaClient":
+    import boto3
+    from botocore.config import Config
+
+    # A function may take its whole time-out to answer, and is not to be asked twice.
+    patient = Config(read_timeout=310, retries={"mode": "standard", "max_attempts": 1})
+    return boto3.client("lambda", config=_config().merge(patient))

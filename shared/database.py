@@ -33,10 +33,14 @@ class DatabaseEnv(Settings):
     """Where the connection string is kept."""
 
     url_parameter: str = Field(alias="DATABASE_URL_PARAMETER")
+    connect_seconds: int = Field(default=5, alias="DATABASE_CONNECT_SECONDS", ge=2)
 
 
-def connect(url: str) -> "Connection[DictRow]":
+def connect(url: str, seconds: int = 5) -> "Connection[DictRow]":
     """Open a new connection the way every part of Magpie uses one: rows are dicts, times are UTC.
+
+    Args:
+        seconds: to wait for the server; below two libpq waits for two.
 
     Raises:
         TransientError: the server cannot be reached or has no connection left.
@@ -49,7 +53,7 @@ def connect(url: str) -> "Connection[DictRow]":
             url,
             autocommit=True,
             row_factory=dict_row,
-            connect_timeout=5,
+            connect_timeout=seconds,
             # A server that vanished without a word must be noticed while there is time to do something
             # about it: the server's own time-outs cannot. Seconds, and milliseconds.
             keepalives_idle=15,
@@ -84,7 +88,8 @@ def connection() -> "Connection[DictRow]":
         except psycopg.OperationalError:
             _connection.close()
     if _connection is None or _connection.closed:
-        _connection = connect(parameters.get(DatabaseEnv.load().url_parameter))
+        env = DatabaseEnv.load()
+        _connection = connect(parameters.get(env.url_parameter), env.connect_seconds)
     _last_used = time.monotonic()
     return _connection
 

@@ -57,6 +57,12 @@ VOYAGE: Final = VectorModel(
 )
 
 
+def model(name: str) -> VectorModel:
+    """Return the model that `embeddings.model` names; of one that is not in use any more, only its name."""
+    known = {each.name: each for each in (OFFLINE, VOYAGE)}
+    return known.get(name, VectorModel(name, "unknown", minimum_similarity=0.0, usd_per_million_tokens=0.0))
+
+
 class EmbedderEnv(Settings):
     """Who makes vectors."""
 
@@ -107,4 +113,5 @@ def halfvec(vector: Sequence[float]) -> str:
         raise InvalidVectorError("a vector with numbers that are not finite")
     if not any(halves):
         raise InvalidVectorError("a vector of zeros")
-    return "[" + ",".join(f"{half:.5g}" for half in halves) + "]"  # five digits tell all halves apart
+    # Five digits tell all halves apart. Most of an offline vector's are zero.
+    return "[" + ",".join([f"{half:.5g}" if half else "0" for half in halves]) + "]"

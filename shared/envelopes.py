@@ -92,9 +92,15 @@ def respond_together(
         correlation_id = _clipped(event.get("correlation_id") or context.aws_request_id)
         message = Message(_validate(model, event), correlation_id, int(event.get("attempt", 1)))
     logger.append_keys(correlation_id=message.correlation_id)
-    (result,) = process_all([message])
-    if isinstance(result, Exception):
-        raise result
+    try:
+        (result,) = process_all([message])
+        if isinstance(result, Exception):
+            raise result
+    except TransientError as error:
+        if type(error) is TransientError:
+            raise
+        # Lambda tells the class's name only, and the state machine tries again what has this one.
+        raise TransientError(str(error)) from error
     return dict(result)
 
 

@@ -31,6 +31,8 @@ RejectionCode = Literal[
     "no_valid_analysis",
     # embedder: no vector can be made of what was said about it
     "not_embeddable",
+    # any stage: it was tried again and again, and never came to an end
+    "stuck",
 ]
 REJECTION_CODES: tuple[RejectionCode, ...] = get_args(RejectionCode)
 
@@ -39,6 +41,10 @@ MAX_CORRELATION_ID = 128
 RunId = Annotated[str, StringConstraints(max_length=128, pattern=r"^[\x20-\x7e]+$")]
 
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^/\x00]+$")]
+ModelId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+
+ProviderName = Literal["anthropic", "bedrock", "offline"]
+"""Who can describe a picture."""
 
 
 class Contract(BaseModel):
@@ -57,12 +63,17 @@ class Metadata(Contract):
     occurred_at: AwareDatetime
 
 
-class ItemEvent(Contract):
-    """Data of an event about one item. `object_version` is the S3 version that it speaks of."""
+class Event(Contract):
+    """Data of an event: always about something of one user."""
 
     detail_type: ClassVar[str]
 
     user_id: UserId = Field(description="whose it is: Cognito's `sub`, or the folder an operator uploaded to")
+
+
+class ItemEvent(Event):
+    """Data of an event about one item. `object_version` is the S3 version that it speaks of."""
+
     item_id: UUID
     object_version: str | None = Field(None, description="S3's version of the original that this speaks of")
 
@@ -112,10 +123,87 @@ class ItemRejected(ItemEvent):
     message: str = Field(description="one sentence for the person who uploaded it")
 
 
-EVENTS: tuple[type[ItemEvent], ...] = (ImageProcessed, AnalysisComplete, EmbeddingComplete, ItemRejected)
+class RenditionRequested(ItemEvent):
+    """Somebody asked for new derivatives of an item that has some."""
+
+    detail_type = "RenditionRequested"
+
+    run_id: RunId = Field(description="each value renders once, however often it is delivered")
+    announce: bool = Field(True, description="whether the later stages are to be told")
 
 
-def detail(event: ItemEvent, correlation_id: str, occurred_at: datetime) -> dict[str, object]:
+class AnalysisRequested(ItemEvent):
+    """Somebody asked for a new version of an item's analysis."""
+
+    detail_type = "AnalysisRequested"
+
+    run_id: RunId = Field(description="each value is analysed once, however often it is delivered")
+    providers: list[ProviderName] | None = Field(
+        None, min_length=1, description="in place of the deployment's"
+    )
+    model: ModelId | None = Field(None, description="in place of the deployment's")
+
+
+class EmbeddingRequested(ItemEvent):
+    """Somebody asked for an item's vector, or what it is made of has changed."""
+
+    detail_type = "EmbeddingRequested"
+
+
+class ErasureRequested(Event):
+    """Somebody asked to have everything of theirs deleted."""
+
+    detail_type = "ErasureRequested"
+
+    erasure_id: UUID = Field(description="of the receipt")
+
+
+class ExportRequested(Event):
+    """Somebody asked for a copy of everything of theirs."""
+
+    detail_type = "ExportRequested"
+
+    export_id: UUID
+
+
+RunOutcome = Literal["planned", "succeeded", "failed", "cancelled", "timed_out"]
+"""How a run ends."""
+
+
+class ScanComplete(Event):
+    """A scan run ended, with its counts."""
+
+    detail_type = "ScanComplete"
+
+    run_id: UUID
+    scan_id: UUID | None = Field(None, description="of the scan that it belongs to, if it belongs to one")
+    kind: str = Field(description="what it was: `reprocess`, `replay`, `scan`, ...")
+    status: RunOutcome
+    planned: int | None = Field(None, ge=0, description="items that it was over, where that was known")
+    done: int = Field(ge=0)
+    ignored: int = Field(ge=0, description="items with nothing to do")
+    rejected: int = Field(ge=0, description="items that can never be done as they are")
+    failed: int = Field(ge=0, description="items that are worth a replay")
+    findings: int = Field(0, ge=0, description="what a check found out")
+    cost_usd: float = Field(ge=0)
+    report_key: str = Field(description="of the report, in the media bucket")
+
+
+EVENTS: tuple[type[Event], ...] = (
+    ImageProcessed,
+    AnalysisComplete,
+    EmbeddingComplete,
+    ItemRejected,
+    RenditionRequested,
+    AnalysisRequested,
+    EmbeddingRequested,
+    ErasureRequested,
+    ExportRequested,
+    ScanComplete,
+)
+
+
+def detail(event: Event, correlation_id: str, occurred_at: datetime) -> dict[str, object]:
     """Return the `detail` of an EventBridge entry: `{"metadata": {...}, "data": {...}}`, JSON-ready."""
     metadata = Metadata(correlation_id=correlation_id, occurred_at=occurred_at)
     return {

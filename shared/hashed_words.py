@@ -66,7 +66,7 @@ def embed(text: str) -> list[float] | None:
         frequency = 1.0 + math.log(count)
         for place, weight in _features(word):
             vector[place] += frequency * weight
-    length = math.sqrt(math.fsum(value * value for value in vector))
+    length = math.sqrt(math.fsum([value * value for value in vector if value]))
     if length < 1e-6:
         # No words; or a few whose features cancel each other out, which no text but a hostile one has.
         return None

@@ -1,8 +1,9 @@
-"""What every stage does to an item's row: the timeline, and the end by rejection."""
+"""What more than one part does to an item: its keys, the timeline, the end by rejection, the way out."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from shared.errors import RejectedError
 from shared.events import ItemRejected, Stage
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 def uploads_key(user_id: str, item_id: UUID) -> str:
     """Key of an original in the uploads bucket."""
     return f"{user_id}/{item_id}/original"
+
+
+def item_id(bucket: str, key: str) -> UUID:
+    """Return the item that an original belongs to: the id that the API minted, or one derived from the key of
+    an operator's object."""
+    rest = key.partition("/")[2]
+    minted = rest.removesuffix("/original")
+    try:
+        # Only the way the API writes it: with capitals or braces, several keys would be one item.
+        if minted != rest and str(UUID(minted)) == minted:
+            return UUID(minted)
+    except ValueError:
+        pass  # a file of an operator that is called "original"
+    return uuid5(NAMESPACE_URL, f"s3://{bucket}/{key}")
 
 
 def image_key(user_id: str, item_id: UUID) -> str:
@@ -114,4 +129,38 @@ def end(
         stage=stage,
         code=error.code,
         message=error.sentence,
+    )
+
+
+def hold_contents(cursor: "Cursor[DictRow]", user_id: str, contents: Iterable[str | None]) -> None:
+    """Hold what a user's items share by having the same bytes, until the transaction ends.
+
+    Whoever changes who is whose duplicate holds it, and takes it before any row: so nobody waits for
+    somebody who waits for them.
+
+    Args:
+        contents: SHA-256 (hex) of originals; None is nobody's.
+    """
+    for sha256 in sorted({content for content in contents if content}):
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%(content)s, 0))",
+            {"content": f"{user_id}/{sha256}"},
+        )
+
+
+def pass_on(cursor: "Cursor[DictRow]", user_id: str, item_id: UUID) -> None:
+    """Make the oldest duplicate of what the item was until now the one that the others duplicate.
+
+    The content is held (`hold_contents`).
+    """
+    cursor.execute(
+        """
+        UPDATE items
+           SET duplicate_of = nullif((SELECT heir.item_id FROM items AS heir
+                                       WHERE heir.user_id = %(user_id)s AND heir.duplicate_of = %(item_id)s
+                                       ORDER BY heir.created_at, heir.item_id
+                                       LIMIT 1), item_id)
+         WHERE user_id = %(user_id)s AND duplicate_of = %(item_id)s
+        """,
+        {"user_id": user_id, "item_id": item_id},
     )

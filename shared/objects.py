@@ -1,20 +1,25 @@
 """Objects in S3, by bucket, key and version."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from shared import clients
+from shared import clients, signatures
 from shared.errors import MagpieError, TransientError
 
 CHUNK_BYTES = 1 << 20
 ORIGINAL_SHA256 = "original-sha256"
 """Name of the S3 metadata that ties a derivative to the bytes it shows."""
 GONE = {"NoSuchKey", "NoSuchVersion", "404", "NotFound"}
+PAGE = 1000
+"""Versions that S3 lists, and deletes, at once."""
+_NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""What a key may hold and an XML document may not, which is what names several objects to S3."""
 
 
 class ObjectGoneError(MagpieError):
@@ -66,6 +71,21 @@ def download(bucket: str, key: str, version: str | None, path: Path, max_bytes: 
     return Stored(answer.get("VersionId"), size, digest.hexdigest(), answer.get("ContentType", ""))
 
 
+def exists(bucket: str, key: str) -> bool:
+    """Say whether an object is there.
+
+    Raises:
+        TransientError: S3 throttled or the connection broke.
+    """
+    try:
+        clients.s3().head_object(Bucket=bucket, Key=key)
+    except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] in GONE:
+            return False
+        _fail(error, key)
+    return True
+
+
 def read(bucket: str, key: str) -> tuple[bytes, str | None]:
     """Return a derivative that we wrote ourselves, and the SHA-256 (hex) of the original it was made of.
 
@@ -108,11 +128,79 @@ def remove(bucket: str, key: str) -> None:
         _fail(error, key)
 
 
+@dataclass(frozen=True)
+class Removed:
+    """What is gone for good: versions of objects, delete markers among them, and their bytes."""
+
+    versions: int
+    size: int
+
+
+def _ignore(_: Removed) -> None:
+    pass
+
+
+def remove_versions(
+    bucket: str, prefix: str, each_page: Callable[[Removed], None] = _ignore, *, exactly: bool = False
+) -> Removed:
+    """Delete for good what begins with a prefix: every version of every object, and every delete marker.
+
+    Args:
+        prefix: of the keys. Of a folder it ends with a slash, for `ab` is a prefix of `abc/` too.
+        each_page: hears of each thousand that has gone, and may raise to stop there.
+        exactly: the prefix is a whole key, and what only begins with it stays.
+
+    Raises:
+        TransientError: S3 throttled, refused some of it, or the connection broke. What has gone is gone.
+    """
+    versions = size = 0
+    before: list[Any] = []
+    try:
+        while True:
+            # From the start each time: what was listed before is gone.
+            page = clients.s3().list_object_versions(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE)
+            found: list[Any] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            if exactly:  # listed in the order of their keys, the shortest first
+                found = [each for each in found if each["Key"] == prefix]
+            if not found:
+                return Removed(versions, size)
+            if found == before:
+                raise TransientError("S3 does not delete what it was told to")
+            before = found
+            _delete_versions(bucket, [(each["Key"], each["VersionId"]) for each in found])
+            gone = Removed(len(found), sum(each.get("Size", 0) for each in found))
+            versions, size = versions + gone.versions, size + gone.size
+            each_page(gone)
+            if not page["IsTruncated"]:
+                return Removed(versions, size)
+    except (ClientError, BotoCoreError) as error:
+        _fail(error, prefix)
+
+
+def _delete_versions(bucket: str, found: list[tuple[str, str]]) -> None:
+    together = [pair for pair in found if not _NOT_IN_XML.search(pair[0])]
+    for key, version in found:
+        if _NOT_IN_XML.search(key):
+            clients.s3().delete_object(Bucket=bucket, Key=key, VersionId=version)
+    if together:
+        answer = clients.s3().delete_objects(
+            Bucket=bucket,
+            Delete={
+                "Objects": [{"Key": key, "VersionId": version} for key, version in together],
+                "Quiet": True,
+            },
+        )
+        if answer.get("Errors"):
+            raise TransientError(f"S3 refused to delete {len(answer['Errors'])} versions")
+
+
 def view_url(bucket: str, key: str, seconds: int, headers: Mapping[str, str] | None = None) -> str:
     """Return a URL that shows one object for a while. It is a secret: never log it.
 
     Args:
         headers: response headers to force, by S3's names (`ResponseContentDisposition`, ...).
     """
-    parameters = {"Bucket": bucket, "Key": key, **(headers or {})}
+    if not headers:
+        return signatures.get_url(bucket, key, seconds)
+    parameters = {"Bucket": bucket, "Key": key, **headers}
     return clients.s3().generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 import tempfile
 import warnings
@@ -17,12 +18,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
 
-from local import resources, template
+from local import objects, resources, signatures, template
+from local.patches import Patches
 from shared import clients, database, parameters
 from shared.settings import Settings
+from tests.fakes import moto_state
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
+
+pytest_plugins = ["tests.parallel", "tests.sql_capture"]
 
 
 @pytest.fixture(scope="session")
@@ -152,10 +157,32 @@ class Aws:
         parameters.forget()
 
 
+@cache
+def _made() -> tuple[moto_state.State, Aws]:
+    """The resources as the first test of this process found them; to be called inside of mock_aws."""
+    aws = Aws()
+    return moto_state.take(aws, the_template(), *map(client, ("s3", "sqs"))), aws
+
+
+def fresh_aws() -> Aws:
+    """Return the resources, made or as good as made. moto must have been emptied."""
+    is_first = _made.cache_info().currsize == 0
+    state, first = _made()
+    return first if is_first else moto_state.put_back(state)
+
+
 def forget_caches() -> None:
     """Make every part of `shared` read its environment and make its clients anew."""
     Settings.load.cache_clear()  # type: ignore[attr-defined]
-    for client in (clients.s3, clients.events, clients.sqs, clients.ssm):
+    for client in (
+        clients.s3,
+        clients.events,
+        clients.sqs,
+        clients.ssm,
+        clients.cognito,
+        clients.stepfunctions,
+        clients.functions,
+    ):
         client.cache_clear()
     parameters.forget()
     database.close()
@@ -166,13 +193,22 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     """moto in this process, holding the resources of template.yaml."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
+    patches = Patches()
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setenv("AWS_REGION", REGION)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
+    try:
+        with mock_aws():
+            # moto puts keys of its own in the place of these, but for the token.
+            keys = signatures.Credentials(
+                os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], "testing"
+            )
+            objects.check_signatures(patches, [keys], REGION)
+            forget_caches()
+            yield fresh_aws()
+    finally:
+        patches.undo()
         forget_caches()
-        yield Aws()
-    forget_caches()
 
 
 @pytest.fixture

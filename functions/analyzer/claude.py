@@ -17,10 +17,10 @@ from functions.analyzer.providers import (
     DeclinedError,
     MisconfiguredError,
     Picture,
-    ProviderName,
     UnavailableError,
 )
 from functions.analyzer.reply import Reply
+from shared.events import ProviderName
 
 if TYPE_CHECKING:
     from anthropic import Anthropic, AnthropicBedrock, APIStatusError

@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,15 +13,17 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from functions.analyzer import chain, claude, offline, prompt, versions, web_image
-from functions.analyzer.providers import Provider, ProviderName, chosen
+from functions.analyzer import chain, claude, models, offline, prompt, versions, web_image
+from functions.analyzer.providers import Provider, chosen
 from functions.analyzer.replies import StoredReplies
+from functions.analyzer.verdict import ProviderError
 from functions.analyzer.versions import Item, Question, SupersededError
 from shared import parameters
 from shared.bus import publish
 from shared.envelopes import Message, respond
+from shared.erasures import AccountDeletedError
 from shared.errors import RejectedError
-from shared.events import AnalysisComplete, Contract, RunId, UserId
+from shared.events import AnalysisComplete, Contract, ModelId, ProviderName, RunId, UserId
 from shared.settings import Settings
 
 logger = Logger()
@@ -50,7 +52,9 @@ class ToAnalyze(Contract):
     object_version: str | None = Field(None, description="None: whichever is current")
     run_id: RunId | None = Field(None, description="asks for a new analysis on purpose, once for each value")
     providers: list[ProviderName] | None = Field(None, min_length=1, description="instead of ANALYZER")
-    model: str | None = Field(None, min_length=1, max_length=200, description="of every model that is asked")
+    model: ModelId | None = Field(None, description="of every model that is asked")
+    announce: bool = Field(True, description="whether the embedder is to be told")
+    current: bool = Field(False, description="what an older prompt or another model said counts as nothing")
 
 
 def asked(body: ToAnalyze, env: Env) -> Sequence[Provider]:
@@ -83,10 +87,17 @@ def process(message: Message[ToAnalyze], seconds_left: Callable[[], float]) -> M
             event = analyzed(message, item, question, seconds_left)
         except RejectedError as error:
             return end(message, item, question, error)
+        except ProviderError as error:
+            if body.providers is None and body.model is None:
+                raise
+            return decline(item, question, error)
     except SupersededError:
         logger.info("superseded while it was analyzed", item_id=str(item.item_id))
         return {"status": "ignored", "reason": "another version of the object"}
-    if versions.unannounced(event):
+    except AccountDeletedError:
+        logger.info("account was deleted while it was analyzed", item_id=str(item.item_id))
+        return {"status": "ignored", "reason": "deleted account"}
+    if body.announce and versions.unannounced(event):
         publish([event], message.correlation_id)
     return {"status": "analyzed", **event.model_dump(mode="json")}
 
@@ -97,7 +108,7 @@ def analyzed(
     """Return the event of the analysis that is asked for, which is stored by then."""
     env, body, started = Env.load(), message.body, time.monotonic()
     providers = asked(body, env)
-    particular = body.providers is not None or body.model is not None
+    particular = body.current or body.providers is not None or body.model is not None
     event = versions.existing(item, question, providers if particular else None)
     if event is None:
         replies = StoredReplies.about(item, question)
@@ -120,14 +131,52 @@ def end(
     return {"status": "failed", "code": error.code}
 
 
+def decline(item: Item, question: Question, error: ProviderError) -> Mapping[str, Any]:
+    """Somebody chose whom to ask, and they cannot be asked: nobody has to be called for that."""
+    logger.warning("who was chosen cannot be asked", item_id=str(item.item_id), reason=str(error))
+    said = RejectedError(
+        "no_valid_analysis", "The provider or the model that was chosen cannot be asked here."
+    )
+    versions.keep(item, question, said)
+    return {"status": "kept", "code": said.code}
+
+
 def trace_root() -> str | None:
     """Return the id of the X-Ray trace that this invocation belongs to."""
     found = re.search(r"Root=([^;]+)", os.environ.get("_X_AMZN_TRACE_ID", ""))
     return found[1] if found else None
 
 
+def what_is_asked(env: Env) -> dict[str, Any]:
+    """Return which prompt and models describe pictures now, and what they cost, for whoever plans a run.
+
+    Prices are in US dollars per million tokens; null where they are unknown, nought where nobody is paid.
+    """
+    whom = asked(ToAnalyze(user_id="nobody", item_id=UUID(int=0)), env)
+    today = datetime.now(UTC).date()
+
+    def price(provider: Provider, input_tokens: int, output_tokens: int) -> float | None:
+        cost = models.cost(provider.name, provider.model, input_tokens, output_tokens, today)
+        return 0.0 if not provider.costs else None if cost is None else float(cost)
+
+    return {
+        "prompt_hash": prompt.prompt_hash(),
+        "providers": [
+            {
+                "provider": provider.name,
+                "model": provider.model,
+                "input_usd": price(provider, 1_000_000, 0),
+                "output_usd": price(provider, 0, 1_000_000),
+            }
+            for provider in whom
+        ],
+    }
+
+
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    if event.get("about") == "question":
+        return what_is_asked(Env.load())
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000
     return respond(
         event, context, ToAnalyze, partial(process, seconds_left=lambda: deadline - time.monotonic())

@@ -9,8 +9,9 @@ from typing import Any
 
 from functions.analyzer import colours
 from functions.analyzer.measure import Measured, measure
-from functions.analyzer.providers import Picture, ProviderName
+from functions.analyzer.providers import Picture
 from functions.analyzer.reply import Reply
+from shared.events import ProviderName
 
 MODEL = "measured-1"
 """Changes with whatever changes what is said of the same picture."""

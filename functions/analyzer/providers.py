@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 from functions.analyzer.reply import Reply
 from shared.errors import MagpieError, TransientError
-
-ProviderName = Literal["anthropic", "bedrock", "offline"]
+from shared.events import ProviderName
 
 
 class UnavailableError(TransientError):

@@ -1,7 +1,7 @@
 """The stored replies and the money they cost, in PostgreSQL.
 
 A reply belongs to a user's content, not to an item: an exact duplicate of the same user finds it too,
-and no other user ever does.
+and no other user ever does. It goes when the last of the items goes that ever had this content.
 """
 
 import time
@@ -18,7 +18,7 @@ from functions.analyzer import models
 from functions.analyzer.chain import Kept, Key
 from functions.analyzer.reply import Outcome, Reply
 from functions.analyzer.versions import Item, Question
-from shared import database, parameters
+from shared import database, erasures, parameters
 from shared.errors import TransientError
 
 logger = Logger(child=True)
@@ -108,15 +108,16 @@ class StoredReplies:
         }
         for pause in STORE_PAUSES:
             try:
-                _insert(row)
+                stored = _insert(row)
                 break
             except TransientError as error:
                 logger.warning("reply not stored yet", reason=str(error), provider=provider)
                 time.sleep(pause)
         else:
-            _insert(row)
+            stored = _insert(row)
         logger.info(
-            "reply stored",
+            "reply charged",
+            stored=stored,
             provider=provider,
             model=model,
             number=number,
@@ -172,24 +173,51 @@ class StoredReplies:
             holder.close()
 
 
-def _insert(row: Mapping[str, object]) -> None:
+def _insert(row: Mapping[str, object]) -> bool:
+    """Store a reply while there is an item that it is about, and charge it in any case.
+
+    A deletion removes an item and what was said of it under the item's lock. So either it waits and finds
+    this reply, or this waits and finds no item.
+
+    Returns:
+        Whether it is stored; False where the item was deleted while the model was asked.
+
+    Raises:
+        AccountDeletedError: so was everything else of the user. Nothing is stored or charged.
+    """
     with database.transaction() as cursor:
+        erasures.refuse_erased(cursor, str(row["user_id"]))
         cursor.execute(
             """
-            WITH stored AS (
+            WITH item AS (
+                SELECT user_id
+                  FROM items
+                 WHERE user_id = %(user_id)s AND (item_id = %(item_id)s OR sha256 = %(sha256)s)
+                 LIMIT 1
+                   FOR SHARE
+            ), stored AS (
                 INSERT INTO model_replies (user_id, sha256, prompt_hash, provider, model, run_id, try,
                                            reply, input_tokens, output_tokens, replied_at)
-                VALUES (%(user_id)s, %(sha256)s, %(prompt_hash)s, %(provider)s, %(model)s, %(run_id)s,
-                        %(try)s, %(reply)s, %(input_tokens)s, %(output_tokens)s, %(now)s)
+                SELECT %(user_id)s, %(sha256)s, %(prompt_hash)s, %(provider)s, %(model)s, %(run_id)s,
+                       %(try)s, %(reply)s, %(input_tokens)s, %(output_tokens)s, %(now)s
+                  FROM item
                 ON CONFLICT (user_id, sha256, prompt_hash, provider, model, run_id, try) DO NOTHING
                 RETURNING user_id
+            ), charged AS (
+                INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens,
+                                          output_tokens, cost_usd, occurred_at)
+                SELECT %(user_id)s, %(item_id)s, 'analyzer', %(provider)s, %(model)s, %(input_tokens)s,
+                       %(output_tokens)s, %(cost_usd)s, %(now)s
+                 WHERE %(used)s
+                   AND (EXISTS (SELECT FROM stored) OR NOT EXISTS (SELECT FROM item))
+                   AND NOT EXISTS (SELECT FROM usage_ledger AS before
+                                    WHERE before.user_id = %(user_id)s AND before.item_id = %(item_id)s
+                                      AND before.provider = %(provider)s AND before.model = %(model)s
+                                      AND before.occurred_at = %(now)s)
             )
-            INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens, output_tokens,
-                                      cost_usd, occurred_at)
-            SELECT user_id, %(item_id)s, 'analyzer', %(provider)s, %(model)s, %(input_tokens)s,
-                   %(output_tokens)s, %(cost_usd)s, %(now)s
-              FROM stored
-             WHERE %(used)s
+            SELECT EXISTS (SELECT FROM item) AS stored
             """,
             row,
         )
+        found = cursor.fetchone()
+    return bool(found and found["stored"])

@@ -210,17 +210,34 @@ def fail(item: Item, question: Question, error: RejectedError) -> ItemRejected |
         current = _locked(cursor, item)
         if current.analysis_version is None:
             return items.end(cursor, item.user_id, item.item_id, STAGE, "failed", error, item.object_version)
-        items.record(
-            cursor,
-            item.user_id,
-            item.item_id,
-            STAGE,
-            "kept",
-            object_version=item.object_version,
-            occurrence=f"{error.code} {question.run_id}",
-            detail={"code": error.code, "message": error.sentence, "version": current.analysis_version},
-        )
+        _note_kept(cursor, item, question, error, current)
     return None
+
+
+def keep(item: Item, question: Question, error: RejectedError) -> None:
+    """Note on the timeline that a run came to nothing, whatever the item has or still waits for.
+
+    Raises:
+        SupersededError: nothing was stored.
+        TransientError: the database gave up.
+    """
+    with database.transaction() as cursor:
+        _note_kept(cursor, item, question, error, _locked(cursor, item))
+
+
+def _note_kept(
+    cursor: "Cursor[DictRow]", item: Item, question: Question, error: RejectedError, current: Item
+) -> None:
+    items.record(
+        cursor,
+        item.user_id,
+        item.item_id,
+        STAGE,
+        "kept",
+        object_version=item.object_version,
+        occurrence=f"{error.code} {question.run_id}",
+        detail={"code": error.code, "message": error.sentence, "version": current.analysis_version},
+    )
 
 
 def _key(item: Item, question: Question) -> dict[str, Any]:

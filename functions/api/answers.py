@@ -3,11 +3,11 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 
 from functions.api.upload import Upload
 from shared import items, objects
@@ -17,6 +17,18 @@ VIEW_SECONDS = 3600
 Status = Literal["pending", "processed", "analyzed", "ready", "rejected", "failed"]
 
 Row = Mapping[str, Any]
+
+WallClock = Annotated[
+    datetime,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?$",
+            "description": "by the camera's clock, which knows no zone",
+        }
+    ),
+]
+"""A time without an offset, which is no `date-time` of JSON Schema."""
 
 
 class ItemError(BaseModel):
@@ -33,11 +45,26 @@ class Thumbnail(Size):
     url: str
 
 
+class Corrections(BaseModel):
+    """What a person says in place of the model; null where nobody does."""
+
+    category: str | None
+    headline: str | None
+    summary: str | None
+    tags: list[str] | None
+    corrected_at: datetime
+
+
 class Item(BaseModel):
-    """A picture, as lists show it."""
+    """A picture, as lists show it.
+
+    `category`, `headline`, `summary` and `tags` are what a person said, where somebody did, and else what
+    the model did.
+    """
 
     item_id: UUID
     filename: str
+    kind: str
     status: Status
     error: ItemError | None
     created_at: datetime
@@ -49,7 +76,7 @@ class Item(BaseModel):
     sha256: str | None
     perceptual_hash: str | None
     dominant_colours: list[dict[str, Any]] | None
-    captured_at: datetime | None
+    captured_at: WallClock | None
     camera: str | None
     location: dict[str, Any] | None
     duplicate_of: UUID | None
@@ -57,6 +84,9 @@ class Item(BaseModel):
     thumbnail: Thumbnail | None
     category: str | None
     headline: str | None
+    summary: str | None
+    tags: list[str]
+    corrections: Corrections | None
     provider: str | None
     model: str | None
 
@@ -71,6 +101,35 @@ class Step(BaseModel):
     detail: dict[str, Any]
 
 
+class Timeline(BaseModel):
+    """What happened to an item, first things first."""
+
+    timeline: list[Step]
+    next_cursor: str | None
+
+
+class Analysis(BaseModel):
+    """A version of what a model said of an item, as it said it. `run_id` names what asked for it anew."""
+
+    version: int
+    current: bool
+    provider: str
+    model: str
+    run_id: str | None
+    created_at: datetime
+    category: str
+    headline: str
+    summary: str
+    analysis: dict[str, Any]
+
+
+class Analyses(BaseModel):
+    """The versions of an item's analysis, newest first."""
+
+    analyses: list[Analysis]
+    next_cursor: str | None
+
+
 class Views(BaseModel):
     """URLs that show one object each, for an hour."""
 
@@ -80,7 +139,10 @@ class Views(BaseModel):
 
 
 class WholeItem(Item):
-    """A picture with all that is known of it."""
+    """A picture with all that is known of it.
+
+    `analysis` is what the model said, whatever was corrected; `timeline` holds the last hundred steps.
+    """
 
     analysis: dict[str, Any] | None
     timeline: list[Step]
@@ -100,34 +162,18 @@ class NewItemAnswer(BaseModel):
     upload: Upload
 
 
-class Hit(BaseModel):
-    """A picture that a search found.
+class NewItemsAnswer(BaseModel):
+    """Pending items, in the order in which they were asked for."""
 
-    `text_rank`: before the point how many of the question's words its text holds, after it how well
-    placed they are. `similarity`: cosine of its vector and the question's, null where one has none.
-    `score`: reciprocal rank fusion of both positions, each null where that half did not find it.
-    """
+    items: list[NewItemAnswer]
+
+
+class Requested(BaseModel):
+    """What was asked for is on its way; the item's timeline will tell of it."""
 
     item_id: UUID
-    filename: str
-    category: str | None
-    headline: str | None
-    summary: str | None
-    thumbnail_url: str | None
-    text_rank: float
-    text_position: int | None
-    similarity: float | None
-    vector_position: int | None
-    score: float
-
-
-class Found(BaseModel):
-    """The answer to a search; `mode` is `words` where meaning could not be searched for."""
-
-    query: str
-    mode: Literal["hybrid", "words"]
-    hits: list[Hit]
-    notes: list[str]
+    run_id: UUID
+    status: Literal["requested"] = "requested"
 
 
 class Health(BaseModel):
@@ -136,14 +182,41 @@ class Health(BaseModel):
 
 
 class SignIn(BaseModel):
+    """Where to sign in; without `hosted_ui`, a base URL, no page can."""
+
     region: str
     user_pool_id: str
     client_id: str
+    hosted_ui: str | None
 
 
 class Version(BaseModel):
     version: str
     sign_in: SignIn
+
+
+_AS_THEY_ARE = (
+    "item_id",
+    "filename",
+    "kind",
+    "status",
+    "created_at",
+    "updated_at",
+    "format",
+    "width",
+    "height",
+    "file_size",
+    "sha256",
+    "dominant_colours",
+    "captured_at",
+    "camera",
+    "location",
+    "duplicate_of",
+    "category",
+    "headline",
+    "summary",
+)
+"""Fields of an item that are columns of its row."""
 
 
 def item(user_id: str, row: Row, media_bucket: str) -> Item:
@@ -175,10 +248,20 @@ def whole_item(
     )
 
 
-def hit(user_id: str, row: Row, media_bucket: str) -> Hit:
-    """Return a search's row as it is answered."""
-    url = thumbnail_url(user_id, row["item_id"], media_bucket) if row["thumbnail_width"] else None
-    return Hit(**row, thumbnail_url=url)
+def analysis(row: Row, current: int | None) -> Analysis:
+    """Return a version of an item's analysis.
+
+    Args:
+        current: the version that speaks for the item.
+    """
+    return Analysis(
+        **{name: row[name] for name in ("version", "category", "headline", "summary", "created_at")},
+        current=row["version"] == current,
+        provider=row["provider_used"],
+        model=row["model_used"],
+        run_id=row["run_id"] or None,
+        analysis=row["raw_response"],
+    )
 
 
 def thumbnail_url(user_id: str, item_id: UUID, media_bucket: str) -> str:
@@ -186,7 +269,7 @@ def thumbnail_url(user_id: str, item_id: UUID, media_bucket: str) -> str:
 
 
 def _item(user_id: str, row: Row, media_bucket: str) -> dict[str, Any]:
-    shown = {name: row[name] for name in Item.model_fields if name in row}
+    shown = {name: row[name] for name in _AS_THEY_ARE}
     error = ItemError(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None
     image = thumbnail = None
     if row["image_width"]:
@@ -202,9 +285,18 @@ def _item(user_id: str, row: Row, media_bucket: str) -> dict[str, Any]:
         "perceptual_hash": _hexadecimal(row["perceptual_hash"]),
         "image": image,
         "thumbnail": thumbnail,
+        "tags": row["tags"] or [],
+        "corrections": _corrections(row),
         "provider": row["provider_used"],
         "model": row["model_used"],
     }
+
+
+def _corrections(row: Row) -> Corrections | None:
+    if row["corrected_at"] is None:
+        return None
+    said = {name: row[f"corrected_{name}"] for name in ("category", "headline", "summary", "tags")}
+    return Corrections(**said, corrected_at=row["corrected_at"])
 
 
 def _hexadecimal(signed: int | None) -> str | None:

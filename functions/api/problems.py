@@ -14,6 +14,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
+from shared.erasures import AccountDeletedError
 from shared.errors import MagpieError, TransientError
 
 logger = Logger(child=True)
@@ -24,6 +25,11 @@ RETRY_AFTER_SECONDS = 5
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Of every answer: it belongs to one user for one moment, and most hold URLs that are secrets."""
+
+
+MAX_ERRORS = 50
+MAX_NAME = 100
+"""Fields that a problem lists, and letters of a name that it repeats: a body may have a million of either."""
 
 
 class Problem(MagpieError):
@@ -72,8 +78,16 @@ TITLES = {
     "invalid-input": "Something in the request is not as it should be",
     "invalid-idempotency-key": "The Idempotency-Key cannot be used",
     "not-signed-in": "Sign in first",
+    "account-deleted": "The account was deleted",
     "not-found": "There is nothing here",
     "item-not-found": "There is no such item",
+    "item-deleted": "The item has been deleted",
+    "item-not-fit": "This item is not in a state for that",
+    "run-not-found": "There is no such run",
+    "scan-not-found": "There is no such scan",
+    "too-many-runs": "Too many runs at a time",
+    "too-many-scans": "No more scans",
+    "erasure-not-found": "Nobody asked to delete this account",
     "method-not-allowed": "This cannot be done here",
     "request-in-progress": "The same request is still being answered",
     "idempotency-key-reused": "The Idempotency-Key belongs to another request",
@@ -91,15 +105,23 @@ def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
     Args:
         errors: as pydantic lists them. What was sent is not repeated.
     """
+    told = f"See `errors` for {'each field' if len(errors) <= MAX_ERRORS else f'the first {MAX_ERRORS}'}."
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "invalid-input",
-        "See `errors` for each field.",
+        told,
         errors=[
-            {"field": ".".join(map(str, error["loc"])), "message": str(error.get("msg", error["type"]))}
-            for error in errors
+            {"field": _field(error["loc"]), "message": str(error.get("msg", error["type"]))}
+            for error in errors[:MAX_ERRORS]
         ],
     )
+
+
+def _field(place: Sequence[str | int]) -> str:
+    """Return what a client calls a field. Where parameters are read as one model, pydantic names that too."""
+    if len(place) == 3 and place[0] == "query" and isinstance(place[2], str):
+        place = (place[0], place[2])
+    return ".".join(str(part)[:MAX_NAME] for part in place)
 
 
 def not_found() -> Problem:
@@ -112,6 +134,14 @@ def method_not_allowed(allowed: Sequence[str]) -> Problem:
         "method-not-allowed",
         f"This path takes {', '.join(allowed)}.",
         headers={"Allow": ", ".join(allowed)},
+    )
+
+
+def account_deleted() -> Problem:
+    return Problem(
+        HTTPStatus.FORBIDDEN,
+        "account-deleted",
+        "Everything of this account was deleted, at its owner's request. GET /me/erasure shows the receipt.",
     )
 
 
@@ -155,6 +185,9 @@ def register(app: APIGatewayHttpResolver) -> None:
         logger.warning("request failed for now", reason=str(error))
         return tell(unavailable())
 
+    def erased(_: AccountDeletedError) -> Response[str]:
+        return tell(account_deleted())
+
     def unexpected(error: Exception) -> Response[str]:
         # Everything else is a bug or a missing permission, an answer that breaks its own model included.
         logger.error("request failed", exc_info=error)
@@ -162,12 +195,13 @@ def register(app: APIGatewayHttpResolver) -> None:
 
     def with_headers(_: APIGatewayHttpResolver, next_middleware: NextMiddleware) -> Response[Any]:
         response: Response[Any] = next_middleware(app)
-        response.headers.update(HEADERS)
+        response.headers = {**HEADERS, **response.headers}
         return response
 
     app.exception_handler(Problem)(tell)
     app.exception_handler(NotFoundError)(found_nothing)
     app.exception_handler(RequestValidationError)(does_not_fit)
     app.exception_handler(TransientError)(passes)
+    app.exception_handler(AccountDeletedError)(erased)
     app.exception_handler(Exception)(unexpected)
     app.use([with_headers])

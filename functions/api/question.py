@@ -4,15 +4,17 @@ import base64
 import json
 import re
 import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aws_lambda_powertools import Logger
 
-from shared import database, embeddings, hashed_words
+from shared import database, embeddings, erasures, hashed_words, ledger
 from shared.embeddings import DIMENSIONS, OFFLINE, VOYAGE, VectorModel
 from shared.errors import MagpieError
+from shared.ledger import Charge
 from shared.text import clean
 
 if TYPE_CHECKING:
@@ -24,15 +26,33 @@ TIMEOUT_SECONDS = 2.0
 """For one vector of one question, usually there in 0.2: words alone now are better than both later."""
 KEPT_VECTORS = 256
 """Bought vectors that an execution environment remembers: whoever pages or tries again pays once."""
+MAX_TERMS = 32
+"""Different words of a question that are looked for; the rest could not change the order any more."""
 NO_WORDS = "there is no word in the question to look for"
+TOO_MANY_WORDS = f"only the first {MAX_TERMS} different words of the question were looked for"
 WORDS_ONLY = "meaning search is unavailable, words only"
+NO_MEANING = "meaning search is unavailable"
+
+Mode = Literal["hybrid", "text", "vector"]
+"""Search by words and by meaning, by words only, by meaning only."""
 
 _WORDS = re.compile(r"[^\W_]+")
 
-CHARGE = """
-INSERT INTO usage_ledger (user_id, stage, provider, model, input_tokens, cost_usd)
-VALUES (%(user_id)s, 'api', %(provider)s, %(model)s, %(tokens)s, %(cost_usd)s)
+# What full text makes of a word: nothing of a stop word, several of a word that it takes apart.
+TERMS = """
+SELECT word, lexeme
+  FROM unnest(%(words)s::text[]) WITH ORDINALITY AS asked (word, place)
+ CROSS JOIN unnest(tsvector_to_array(to_tsvector('english', plain_words(word)))) AS lexeme
+ ORDER BY place, lexeme
 """
+
+
+@dataclass(frozen=True)
+class Term:
+    """A word as full text knows it, with the words of the question that come to it."""
+
+    lexeme: str
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -41,54 +61,96 @@ class Question:
 
     Attributes:
         text: as it was asked, cleaned.
-        words: what full text looks for; may be empty.
+        mode: what can be done of what was asked for.
+        terms: what full text looks for; empty where words do not count, or there are none.
         model: whose vectors can be compared.
-        vector: in pgvector's text form; None where there is none, and then words alone decide.
-        note: for the person who asks, why there is no vector although there should be one.
+        vector: in pgvector's text form; None where meaning does not count, or cannot be had.
+        notes: for the person who asks, what is not as it was asked for.
     """
 
     text: str
-    words: str
+    mode: Mode
+    terms: tuple[Term, ...]
     model: VectorModel
     vector: str | None
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read(user_id: str, asked: str) -> Question:
+def read(user_id: str, asked: str, mode: Mode = "hybrid") -> Question:
     """Return what a question looks for. That its meaning cannot be had never fails it.
 
     Raises:
-        TransientError: the database, which the search needs too, cannot take the charge for a vector.
+        TransientError: the database, which the search needs too, cannot read it or take the charge for a
+            vector.
     """
     text = clean(asked).strip()
     words = content_words(text)
     if not words:
         # Nothing but punctuation has no meaning to be searched for either.
-        return Question(text, words, OFFLINE, None, NO_WORDS)
+        return Question(text, mode, (), OFFLINE, None, (NO_WORDS,))
+    terms = read_terms(words) if mode != "vector" else ()
+    notes = [NO_WORDS] if mode != "vector" and not terms else []
+    if len(terms) > MAX_TERMS:
+        terms = terms[:MAX_TERMS]
+        notes.append(TOO_MANY_WORDS)
+    if mode == "text":
+        return Question(text, mode, terms, OFFLINE, None, tuple(notes))
+    model, vector = read_meaning(user_id, text)
+    if vector is None:
+        notes.append(WORDS_ONLY if mode == "hybrid" else NO_MEANING)
+    return Question(
+        text, "text" if vector is None and mode == "hybrid" else mode, terms, model, vector, tuple(notes)
+    )
+
+
+def read_terms(words: Iterable[str]) -> tuple[Term, ...]:
+    """Return what full text makes of words, in their order."""
+    found: dict[str, list[str]] = {}
+    different = list(dict.fromkeys(words))
+    for row in database.fetch_all(TERMS, {"words": different}) if different else ():
+        found.setdefault(row["lexeme"], []).append(row["word"])
+    return tuple(Term(lexeme, tuple(sources)) for lexeme, sources in found.items())
+
+
+def same_words(words: Iterable[str], terms: Sequence[Term]) -> set[str]:
+    """Return which of some words come to what is looked for, in whatever case they are."""
+    wanted = {term.lexeme for term in terms}
+    asked = {word.lower() for term in terms for word in term.words}
+    same = {word for word in words if word.lower() in asked}
+    return same | {
+        word for term in read_terms(set(words) - same) if term.lexeme in wanted for word in term.words
+    }
+
+
+def read_meaning(user_id: str, text: str) -> tuple[VectorModel, str | None]:
+    """Return the model whose vectors can be compared, and a text's vector, None where it is not to be had.
+
+    Raises:
+        TransientError: the database does not take the charge.
+    """
     try:
         key = embeddings.voyage_key()
     except MagpieError as error:
         logger.error("no key for vectors", reason=str(error))
-        return Question(text, words, OFFLINE, None, WORDS_ONLY)
+        return OFFLINE, None
     if key is None:
         vector = hashed_words.embed(text)
-        return Question(text, words, OFFLINE, embeddings.halfvec(vector) if vector else None)
+        return OFFLINE, embeddings.halfvec(vector) if vector else None
     try:
-        base_url = embeddings.EmbedderEnv.load().voyage_base_url
-        return Question(text, words, VOYAGE, bought_vector(key, base_url, user_id, text))
+        return VOYAGE, bought_vector(key, embeddings.EmbedderEnv.load().voyage_base_url, user_id, text)
     except NoVectorError as error:
         logger.warning("question without a vector", reason=str(error))
-        return Question(text, words, VOYAGE, None, WORDS_ONLY)
+        return VOYAGE, None
 
 
-def content_words(text: str) -> str:
+def content_words(text: str) -> list[str]:
     """Return the words of a question that say what is looked for.
 
     `show me photos of cats` looks for cats: a picture whose description says "photo" and "shows" must
     not come before one that says "cat". Where nothing else is left, every word counts.
     """
     words = _WORDS.findall(text)
-    return " ".join([word for word in words if word.casefold() not in hashed_words.STOP_WORDS] or words)
+    return [word for word in words if word.casefold() not in hashed_words.STOP_WORDS] or words
 
 
 class NoVectorError(MagpieError):
@@ -106,6 +168,7 @@ def bought_vector(key: str, base_url: str | None, user_id: str, text: str) -> st
 
     Raises:
         NoVectorError: it is not to be had.
+        AccountDeletedError: there is nothing left to be searched for.
         TransientError: the database does not take the charge.
     """
     import urllib3
@@ -141,16 +204,10 @@ def bought_vector(key: str, base_url: str | None, user_id: str, text: str) -> st
     except embeddings.InvalidVectorError as error:
         raise NoVectorError(str(error)) from error
     with database.transaction() as cursor:
-        cursor.execute(
-            CHARGE,
-            {
-                "user_id": user_id,
-                "provider": VOYAGE.provider,
-                "model": VOYAGE.name,
-                "tokens": tokens,
-                "cost_usd": embeddings.cost_usd(VOYAGE, tokens),
-            },
-        )
+        erasures.refuse_erased(cursor, user_id)
+        cost = embeddings.cost_usd(VOYAGE, tokens)
+        charge = Charge(user_id, None, "api", VOYAGE.provider, VOYAGE.name, tokens, cost)
+        ledger.charge(cursor, [charge])
     return vector
 
 

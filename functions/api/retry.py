@@ -52,6 +52,7 @@ def derived_id(user_id: str, key: str | None, request: dict[str, Any]) -> UUID:
 def once(
     run: Callable[[], dict[str, Any]],
     *,
+    operation: str,
     table: str,
     user_id: str,
     key: str | None,
@@ -62,6 +63,7 @@ def once(
 
     Args:
         run: must itself be harmless to run twice.
+        operation: a key belongs to one operation of one user.
         key: None where the caller gave none; then nothing is remembered.
         context: of Lambda; a run that is killed is locked no longer than the function's time-out.
 
@@ -91,7 +93,7 @@ def once(
         data_keyword_argument="sent",
         persistence_store=_store(table),
         config=config,
-        key_prefix="api.create_item",
+        key_prefix=f"api.{operation}",
     )
     try:
         remembered: dict[str, Any] = guarded(sent={"user_id": user_id, "key": key, "request": request})

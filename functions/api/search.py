@@ -1,99 +1,343 @@
-"""Search by words and by meaning, in one statement."""
+"""Search by words and by meaning, in one statement that is put together for the question."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 
-from functions.api.question import Question
+from pydantic import Field
+
+from functions.api import scoring
+from functions.api.filters import SEARCHABLE, Filters
+from functions.api.highlights import READ_CHARACTERS
+from functions.api.place import Place
+from functions.api.question import Mode, Question
 from shared import database
 
 if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
-CANDIDATES = 200
-"""Read from each half: twice the longest answer, so that what stands well in both is not missed."""
-
-# The question's words as the English parser knows them, joined by OR: an item that holds only some of
-# them is a hit, and a word that nothing holds changes nothing. plain_words leaves no operators in it.
-_ANY_WORD = "replace(plainto_tsquery('english', plain_words(%(query)s::text))::text, '&', '|')::tsquery"
-_WORDS = "tsvector_to_array(to_tsvector('english', plain_words(%(query)s::text)))"
-
-# Before the point, how many different words of the question the document holds. After it, ts_rank: with
-# the weights A to D, divided by 1 + log(length) (1), brought below 1 by x / (x + 1) (32). So who holds
-# more of the question comes first, and among these who holds it in better places.
-_TEXT_RANK = f"""(length(found.document) - length(ts_delete(found.document, {_WORDS}))
-            + ts_rank(found.document, {_ANY_WORD}, 1 | 32))"""
-
-# Rejected pictures cannot be shown, and pending ones are not there yet.
-_SEARCHABLE = "('processed', 'analyzed', 'ready', 'failed')"
-
-SEARCH = f"""
-WITH by_words AS (
-    SELECT ranked.user_id, ranked.item_id, ranked.text_rank,
-           row_number() OVER (ORDER BY ranked.text_rank DESC, ranked.item_id) AS text_position
-      FROM (SELECT found.user_id, found.item_id, {_TEXT_RANK} AS text_rank
-              FROM search_documents AS found
-              JOIN items ON items.user_id = found.user_id AND items.item_id = found.item_id
-             WHERE found.user_id = %(user_id)s
-               AND items.user_id = %(user_id)s
-               AND items.status IN {_SEARCHABLE}
-               AND found.document @@ {_ANY_WORD}
-             ORDER BY text_rank DESC, found.item_id
-             LIMIT %(candidates)s) AS ranked
-), by_meaning AS (
-    SELECT near.user_id, near.item_id, 1 - near.distance AS similarity,
-           row_number() OVER (ORDER BY near.distance, near.item_id) AS vector_position
-      -- The "+ 0" keeps the planner from an approximate index, if there ever is one: that would be
-      -- searched first and filtered by user afterwards.
-      FROM (SELECT user_id, item_id, (embedding <=> %(vector)s::halfvec(1024)) + 0 AS distance
-              FROM embeddings
-             WHERE user_id = %(user_id)s
-               AND model = %(model)s
-               AND %(vector)s::text IS NOT NULL
-             ORDER BY distance, item_id
-             LIMIT %(candidates)s) AS near
-     WHERE 1 - near.distance >= %(minimum_similarity)s::float8
-), fused AS (
-    -- Reciprocal rank fusion, k = 60: Cormack, Clarke and Buettcher, SIGIR 2009.
-    SELECT user_id, item_id, text_rank, text_position, similarity, vector_position,
-           coalesce(1.0::float8 / (60 + text_position), 0)
-         + coalesce(1.0::float8 / (60 + vector_position), 0) AS score
-      FROM by_words
-      FULL JOIN by_meaning USING (user_id, item_id)
-)
-SELECT items.item_id, items.filename, items.thumbnail_width, analyses.category, analyses.headline,
-       analyses.summary, fused.text_position, fused.vector_position, fused.score,
-       coalesce(fused.text_rank, {_TEXT_RANK}, 0) AS text_rank,
-       coalesce(fused.similarity, 1 - (embeddings.embedding <=> %(vector)s::halfvec(1024))) AS similarity
-  FROM fused
-  JOIN items ON items.user_id = fused.user_id AND items.item_id = fused.item_id
-  LEFT JOIN search_documents AS found ON found.user_id = items.user_id AND found.item_id = items.item_id
-  LEFT JOIN embeddings ON embeddings.user_id = items.user_id
-                      AND embeddings.item_id = items.item_id
-                      AND embeddings.model = %(model)s
-  LEFT JOIN analyses ON analyses.user_id = items.user_id
-                    AND analyses.item_id = items.item_id
-                    AND analyses.version = items.analysis_version
- WHERE items.user_id = %(user_id)s
-   AND items.status IN {_SEARCHABLE}
- ORDER BY fused.score DESC, text_rank DESC, similarity DESC NULLS LAST, items.item_id
- LIMIT %(limit)s
-"""  # noqa: S608 - put together of constants
+Sort = Literal["relevance", "date"]
 
 
-def run(user_id: str, asked: Question, limit: int) -> "list[DictRow]":
-    """Return a user's items that a question finds, the best first, at most `limit`."""
-    if not (asked.words or asked.vector):
+class Asked(Filters):
+    """What is to be searched for, and how the answer is to be."""
+
+    q: str = Field(min_length=1, max_length=1000, description="in your own words")
+    mode: Mode = Field("hybrid", description="by words and by meaning, or by one of them")
+    min_score: float | None = Field(
+        None, ge=0, le=1, description="left out, all above 0; with 0, also what is no nearer than strangers"
+    )
+    sort: Sort = Field("relevance", description="the best first, or the newest first")
+    explain: bool = Field(False, description="whether each hit says how its score came about")
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, description="`next_cursor` of the page before")
+
+
+@dataclass(frozen=True)
+class Search:
+    """One page of a search.
+
+    Attributes:
+        asked: what makes hits, ready.
+        filters: what they must be.
+        min_score: of every hit; None for more than 0.
+        after: where the page before ended.
+        near: the item whose vector is searched with in place of the question's.
+    """
+
+    asked: Question
+    filters: Filters
+    limit: int
+    min_score: float | None = None
+    sort: Sort = "relevance"
+    explain: bool = False
+    after: Place | None = None
+    near: UUID | None = None
+
+    @property
+    def by_words(self) -> bool:
+        return bool(self.asked.terms)
+
+    @property
+    def by_meaning(self) -> bool:
+        return self.asked.vector is not None or self.near is not None
+
+
+def run(user_id: str, search: Search) -> "list[DictRow]":
+    """Return a page of what a search finds, in its order, with one row more where there is more."""
+    if not (search.by_words or search.by_meaning):
         return []
-    return database.fetch_all(SEARCH, parameters(user_id, asked, limit))
+    return database.fetch_all(statement(search), parameters(user_id, search))
 
 
-def parameters(user_id: str, asked: Question, limit: int) -> dict[str, Any]:
+def parameters(user_id: str, search: Search) -> dict[str, Any]:
     """Return what the statement is run with."""
-    return {
+    terms, after = search.asked.terms, search.after
+    given: dict[str, Any] = {
+        **search.filters.parameters(),
         "user_id": user_id,
-        "query": asked.words,
-        "vector": asked.vector,
-        "model": asked.model.name,
-        "minimum_similarity": asked.model.minimum_similarity,
-        "candidates": CANDIDATES,
-        "limit": limit,
+        "searchable": list(SEARCHABLE),
+        "lexemes": [term.lexeme for term in terms],
+        "any_word": " | ".join(_quoted(term.lexeme) for term in terms),
+        "vector": search.asked.vector,
+        "near": search.near,
+        "model": search.asked.model.name,
+        # What is no nearer than strangers has the score 0, and is only read where 0 is asked for.
+        "least": -2.0 if search.min_score == 0 else search.asked.model.minimum_similarity,
+        "min_score": search.min_score,
+        "limit": search.limit + 1,
     }
+    for number, term in enumerate(terms):
+        given[f"term_{number}"] = _quoted(term.lexeme)
+    if after is not None:
+        given |= {
+            "score": after.score,
+            "closeness": after.closeness,
+            "created_at": after.created_at,
+            "item_id": after.item_id,
+        }
+        if after.counts:
+            given |= {"documents": after.counts[0]}
+            given |= {f"holding_{number}": count for number, count in enumerate(after.counts[1:])}
+    return given
+
+
+def statement(search: Search) -> str:
+    """Return the statement of a search, of which only its values are left out.
+
+    First each half finds all that it can, whatever number that is: cut off before the filters, a page
+    would be short, or miss what stands well in both halves. Then all are put in order, and their rows are
+    looked up one by one, in this order, until the page is full.
+    """
+    parts = []
+    if search.by_words:
+        parts += _words(len(search.asked.terms), search)
+    if search.by_meaning:
+        parts.append(_near(search))
+    parts.append(_found(search))
+    if search.explain:
+        parts.append(_places(search))
+    parts.append(_page(search))
+    whole = f"WITH {', '.join(parts)} {_shown(search)}"
+    # psycopg remembers how it read a statement of up to 4,096 characters. No literal holds such whitespace.
+    return " ".join(whole.split())
+
+
+def _words(count: int, search: Search) -> list[str]:
+    """What holds a word of the question, and the score of each."""
+    numbers = range(count)
+    ranks = ", ".join(f"{scoring.rank(number)} AS rank_{number}" for number in numbers)
+    if search.after and search.after.counts:
+        # As they were for the first page: a score must not move while somebody pages.
+        holding = ", ".join(f"%(holding_{number})s::float8 AS holding_{number}" for number in numbers)
+        counted = f"SELECT %(documents)s::float8 AS documents, {holding}"
+    else:
+        holding = ", ".join(
+            f"(count(*) FILTER (WHERE rank_{number} > 0))::float8 AS holding_{number}" for number in numbers
+        )
+        counted = f"""
+    SELECT (SELECT count(*) FROM search_documents WHERE user_id = %(user_id)s)::float8 AS documents, {holding}
+      FROM matched"""  # noqa: S608 - put together of constants
+    weights = ", ".join(f"{scoring.weight(number)} AS weight_{number}" for number in numbers)
+    explained = (
+        f", stillness, ARRAY[{', '.join(f'rank_{n}' for n in numbers)}] AS ranks" if search.explain else ""
+    )
+    # IS NOT DISTINCT FROM is the = that needs no index: the keys have found one user's documents already, and
+    # the planner would read all that the user has from another index to make sure.
+    return [
+        f"""matched AS MATERIALIZED (
+    SELECT item_id, {scoring.STILLNESS} AS stillness, {ranks}
+      FROM search_documents
+     WHERE user_id IS NOT DISTINCT FROM %(user_id)s
+       AND search_keys(user_id, tsvector_to_array(document)) && search_keys(%(user_id)s, %(lexemes)s::text[])
+       AND document @@ %(any_word)s::tsquery
+)""",  # noqa: S608 - put together of constants
+        f"counted AS MATERIALIZED ({counted}\n)",
+        f"weights AS MATERIALIZED (SELECT {weights} FROM counted)",  # noqa: S608 - put together of constants
+        f"""by_words AS MATERIALIZED (
+    SELECT item_id, {scoring.words(count)} AS text_score{explained} FROM matched CROSS JOIN weights
+)""",  # noqa: S608 - put together of constants
+    ]
+
+
+def _near(search: Search) -> str:
+    """What is near by meaning. Exactly: there is no order in it that an approximate index could give."""
+    vector, other = "%(vector)s::halfvec(1024)", ""
+    if search.near is not None:
+        vector = "(SELECT embedding FROM embeddings WHERE user_id = %(user_id)s AND item_id = %(near)s::uuid)"
+        other = "AND item_id <> %(near)s::uuid"
+    return f"""by_meaning AS MATERIALIZED (
+    SELECT item_id, similarity
+      FROM (SELECT item_id, 1 - (embedding <=> {vector}) AS similarity
+              FROM embeddings
+             WHERE user_id = %(user_id)s AND model = %(model)s {other}
+            OFFSET 0) AS compared
+     WHERE similarity > %(least)s::float8
+)"""  # noqa: S608 - put together of constants
+
+
+def _found(search: Search) -> str:
+    """Both halves together. `closeness` puts in order what has the same score, 0 above all."""
+    words = "text_score" if search.by_words else "NULL::float8"
+    similarity = "similarity" if search.by_meaning else "NULL::float8"
+    source = {
+        (True, True): "by_words FULL JOIN by_meaning USING (item_id)",
+        (True, False): "by_words",
+        (False, True): "by_meaning",
+    }[search.by_words, search.by_meaning]
+    few = ""
+    if search.filters.category is not None:
+        # From an index, which may say that these are few.
+        few = """WHERE item_id IN (SELECT item_id FROM items
+                        WHERE user_id = %(user_id)s AND category = %(category)s)"""
+    score = scoring.both(words, scoring.meaning(similarity, search.asked.model))
+    explained = ", stillness, ranks" if search.explain and search.by_words else ""
+    return f"""found AS MATERIALIZED (
+    SELECT item_id, {words} AS text_score, {score} AS score,
+           coalesce({similarity}, -2) AS closeness{explained}
+      FROM {source}
+     {few}
+)"""  # noqa: S608 - put together of constants
+
+
+def _cut(search: Search) -> str:
+    return "score > 0" if search.min_score is None else "score >= %(min_score)s::float8"
+
+
+def _row(search: Search, columns: str, more: str = "") -> str:
+    """The item of a row of `found`, if it may be shown. OFFSET keeps it a look-up for each."""
+    return f"""LATERAL (
+        SELECT {columns}
+          FROM items
+         WHERE items.user_id = %(user_id)s
+           AND items.item_id = found.item_id
+           AND items.status = ANY (%(searchable)s::text[])
+           {search.filters.conditions(but_for=["category"])} {more}
+        OFFSET 0
+    ) AS items"""  # noqa: S608 - put together of constants
+
+
+def _places(search: Search) -> str:
+    """Where each hit stands in either half, among all hits of all pages."""
+    return f"""places AS (
+    SELECT found.item_id,
+           rank() OVER (ORDER BY text_score DESC NULLS LAST) AS text_position,
+           rank() OVER (ORDER BY closeness DESC) AS vector_position
+      FROM found CROSS JOIN {_row(search, "items.item_id")}
+     WHERE {_cut(search)}
+)"""  # noqa: S608 - put together of constants
+
+
+_COLUMNS = """items.filename, items.kind, items.status, items.created_at, items.captured_at,
+               items.duplicate_of, items.thumbnail_width, items.analysis_version"""
+
+
+def _page(search: Search) -> str:
+    if search.sort == "date":
+        order, rows = "items.created_at DESC, found.item_id DESC", "found"
+        after = "AND (items.created_at, items.item_id) < (%(created_at)s::timestamptz, %(item_id)s::uuid)"
+        row = _row(search, _COLUMNS, after if search.after else "")
+        where = f"WHERE {_cut(search)}"
+    else:
+        order = "found.score DESC, found.closeness DESC, found.item_id"
+        # In numbers the greater come first, in ids the smaller.
+        behind = """AND (score, closeness) <= (%(score)s::float8, %(closeness)s::float8)
+            AND ((score, closeness) < (%(score)s::float8, %(closeness)s::float8)
+                 OR item_id > %(item_id)s::uuid)"""
+        rows = f"""(
+        SELECT * FROM found
+         WHERE {_cut(search)} {behind if search.after else ""}
+         ORDER BY score DESC, closeness DESC, item_id
+    ) AS found"""  # noqa: S608 - put together of constants
+        row, where = _row(search, _COLUMNS), ""
+    return f"""page AS MATERIALIZED (
+    SELECT found.*, items.*
+      FROM {rows} CROSS JOIN {row}
+     {where}
+     ORDER BY {order}
+     LIMIT %(limit)s
+)"""  # noqa: S608 - put together of constants
+
+
+# What a JSON value of any shape holds of texts under a path, joined; null where it holds none.
+_TEXTS = """(SELECT string_agg(text #>> '{{}}', E'{between}')
+                          FROM jsonb_path_query(analyses.raw_response,
+                                                'lax $.{path}[*] ? (@.type() == "string")') AS text)"""
+
+
+_TAGS = _TEXTS.format(path="subcategories", between=", ")
+_READ_TEXT = _TEXTS.format(path="image_details.extracted_text", between="\\n")
+
+
+def _shown(search: Search) -> str:
+    """The rows of the page, with what was said of each, and what explains it."""
+    columns, joins = "", ""
+    if search.by_words:
+        counts = ", ".join(["documents", *(f"holding_{n}" for n in range(len(search.asked.terms)))])
+        columns += f", (SELECT ARRAY[{counts}] FROM counted) AS counts"  # noqa: S608 - put together of constants
+    if search.by_meaning and search.by_words:
+        # The vectors of what only words have found; that of nothing is found without looking.
+        columns += """,
+       CASE WHEN closeness > -2 THEN closeness
+            ELSE 1 - (embedding <=> %(vector)s::halfvec(1024)) END AS similarity"""
+        joins += """
+  LEFT JOIN embeddings ON embeddings.user_id = %(user_id)s
+                      AND embeddings.item_id = CASE WHEN closeness = -2 THEN page.item_id END
+                      AND embeddings.model = %(model)s"""
+    elif search.by_meaning:
+        columns += ", closeness AS similarity"
+    if search.explain:
+        columns += ", places.text_position, places.vector_position"
+        joins += "\n  JOIN places ON places.item_id = page.item_id"
+        if search.by_words:
+            columns += """,
+       (SELECT jsonb_object_agg(lexeme, weights)
+          FROM unnest(document) WHERE lexeme = ANY (%(lexemes)s::text[])) AS weights"""
+            joins += """
+  LEFT JOIN search_documents ON search_documents.user_id = %(user_id)s
+                            AND search_documents.item_id = page.item_id"""
+    order = (
+        "page.created_at DESC, page.item_id DESC"
+        if search.sort == "date"
+        else "page.score DESC, page.closeness DESC, page.item_id"
+    )
+    return f"""
+SELECT page.*, said.*{columns}
+  FROM page
+ CROSS JOIN LATERAL (
+       SELECT coalesce(corrections.category, analyses.category) AS category,
+              coalesce(corrections.headline, analyses.headline) AS headline,
+              coalesce(corrections.summary, analyses.summary) AS summary,
+              coalesce(array_to_string(corrections.tags, ', '),
+                       {_TAGS}) AS tags,
+              left({_READ_TEXT}, {READ_CHARACTERS}) AS read_text
+         FROM (SELECT) AS one
+         LEFT JOIN analyses ON analyses.user_id = %(user_id)s
+                           AND analyses.item_id = page.item_id
+                           AND analyses.version = page.analysis_version
+         LEFT JOIN corrections ON corrections.user_id = %(user_id)s
+                              AND corrections.item_id = page.item_id
+       OFFSET 0
+ ) AS said{joins}
+ ORDER BY {order}"""  # noqa: S608 - put together of constants
+
+
+def _quoted(lexeme: str) -> str:
+    """Return a tsquery of one word. Lexemes are letters and digits, but who knows every dictionary."""
+    return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def end(rows: Sequence[dict[str, Any]], search: Search) -> Place | None:
+    """Return where the next page begins, None where this is the last one."""
+    if len(rows) <= search.limit:
+        return None
+    last = rows[search.limit - 1]
+    return Place(
+        model=search.asked.model.name if search.by_meaning else None,
+        counts=tuple(int(count) for count in last.get("counts") or ()),
+        score=last["score"],
+        closeness=last["closeness"],
+        created_at=last["created_at"],
+        item_id=last["item_id"],
+    )

@@ -1,13 +1,14 @@
 """Decide under which name a file is kept, and what may be uploaded for it."""
 
 import mimetypes
-import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Literal, get_args
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from functions.api import wording
 from functions.api.problems import Problem
 from shared import clients
 from shared.text import clean
@@ -16,6 +17,8 @@ UPLOAD_SECONDS = 900
 MAX_NAME = 255
 """Characters of a file name that are kept: what file systems take, and enough to tell files apart."""
 UNTITLED = "untitled"
+MAX_AT_ONCE = 100
+"""Items that one request may make."""
 
 ContentType = Literal[
     "image/jpeg",
@@ -33,9 +36,6 @@ CONTENT_TYPES: tuple[str, ...] = get_args(ContentType)
 _BY_SUFFIX = {".heic": "image/heic", ".heif": "image/heif", ".avif": "image/avif", ".webp": "image/webp"}
 """Not in every Python's table of types."""
 
-_ZERO_WIDTH_JOINERS = "\u200c\u200d"
-"""Letters of Persian and Hindi, and what holds an emoji of several together."""
-
 
 class NewItem(BaseModel):
     """What is to be uploaded."""
@@ -51,6 +51,14 @@ class NewItem(BaseModel):
         return clean(value) if isinstance(value, str) else value
 
 
+class NewItems(BaseModel):
+    """Several at once: all of them are made, or none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[NewItem] = Field(min_length=1, max_length=MAX_AT_ONCE)
+
+
 class Upload(BaseModel):
     """A form that may be posted once or more until it expires: to one key, of one type, up to a size."""
 
@@ -62,13 +70,11 @@ class Upload(BaseModel):
 def clean_filename(name: str) -> str:
     """Return the last part of a path as a name that is safe to store and to show.
 
-    Without control characters, line separators, marks that turn the direction of writing (`exe.gpj`
-    shown as `jpg.exe`) and other invisible characters; in the composed form (NFC); at most 255
-    characters, of which the last are the suffix's. What is left of nothing is `untitled`.
+    On one line, without what cannot be seen; at most 255 characters, of which the last are the suffix's.
+    What is left of nothing is `untitled`.
     """
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    shown = "".join(letter for letter in unicodedata.normalize("NFC", last) if _is_shown(letter))
-    words = " ".join(shown.split())
+    words = wording.one_line(last)
     if not words.strip("."):
         return UNTITLED
     if len(words) <= MAX_NAME:
@@ -91,17 +97,26 @@ def content_type(new: NewItem) -> str:
     return guessed if guessed in CONTENT_TYPES else "application/octet-stream"
 
 
-def refuse_too_large(new: NewItem, max_bytes: int) -> None:
-    """Refuse a file before its bytes travel.
+def refuse_too_large(new: Sequence[NewItem], fields: Sequence[str], max_bytes: int) -> None:
+    """Refuse files before their bytes travel.
+
+    Args:
+        fields: where each file stands in the request.
 
     Raises:
-        Problem: 413, it has more than `max_bytes`.
+        Problem: 413, one has more than `max_bytes`.
     """
-    if new.size is not None and new.size > max_bytes:
+    errors = [
+        {"field": f"{field}size", "message": f"{each.size} bytes; {max_bytes} is the most that is taken"}
+        for each, field in zip(new, fields, strict=True)
+        if each.size is not None and each.size > max_bytes
+    ]
+    if errors:
         raise Problem(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "too-large",
-            f"The file has {new.size} bytes; {max_bytes} is the most that is taken.",
+            f"A file may have {max_bytes} bytes at the most.",
+            errors=errors,
         )
 
 
@@ -119,10 +134,3 @@ def form(bucket: str, key: str, kind: str, max_bytes: int) -> Upload:
         ExpiresIn=UPLOAD_SECONDS,
     )
     return Upload(url=post["url"], fields=post["fields"], expires_at=expires_at.replace(microsecond=0))
-
-
-def _is_shown(letter: str) -> bool:
-    if letter in _ZERO_WIDTH_JOINERS:
-        return True
-    # Cc control, Cf format, Cs surrogate, Cn unassigned, Zl and Zp line and paragraph separator
-    return letter.isspace() or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")

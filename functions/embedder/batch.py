@@ -10,7 +10,7 @@ from functions.embedder import store, verdict
 from functions.embedder.vectors import Maker
 from functions.embedder.verdict import Ignored, Key, Outcome, Task
 from shared.embeddings import VectorModel
-from shared.errors import RejectedError
+from shared.errors import RejectedError, TransientError
 
 logger = Logger(child=True)
 
@@ -63,7 +63,7 @@ def keep(
     """
     if not (made or failed):
         return {}
-    ready, rejections = store.keep(
+    kept = store.keep(
         model,
         made,
         reused=tokens is None,
@@ -72,16 +72,27 @@ def keep(
         tokens=tokens,
     )
     logger.info(
-        "vectors kept", model=model.name, ready=len(ready), failed=len(failed), paid=tokens is not None
+        "vectors kept", model=model.name, ready=len(kept.ready), failed=len(failed), paid=tokens is not None
     )
-    ended = {(event.user_id, event.item_id): event for event in rejections}
+    ended = {(event.user_id, event.item_id): event for event in kept.ended}
     outcomes: dict[Key, Outcome] = {
-        task.key: verdict.embedded(task, model) if task.key in ready else Ignored("overtaken")
+        task.key: verdict.embedded(task, model) if task.key in kept.ready else _overtaken(task, kept)
         for task, _ in made
     }
     for task, error in failed:
         if isinstance(error, RejectedError):
-            outcomes[task.key] = ended.get(task.key, Ignored("overtaken"))
+            outcomes[task.key] = ended.get(task.key) or _overtaken(task, kept)
         else:
             outcomes[task.key] = error
     return outcomes
+
+
+def _overtaken(task: Task, kept: store.Kept) -> Outcome:
+    """Return what becomes of a task that others were faster than.
+
+    A newer version has a message of its own. So has a correction; but that may have been acknowledged
+    already, by a worker that found the vector as this one had left it.
+    """
+    if task.key in kept.outdated:
+        return TransientError("somebody corrected the item while its vector was made")
+    return Ignored("overtaken")

@@ -11,7 +11,7 @@ from functions.embedder import batch, store, vectors, verdict
 from functions.embedder.verdict import Ignored, Outcome, Task, ToEmbed
 from shared import bus
 from shared.envelopes import Message, respond_together
-from shared.events import ItemEvent
+from shared.events import ItemEvent, ItemRejected
 
 logger = Logger()
 
@@ -40,7 +40,7 @@ def publish(messages: Messages, outcomes: Sequence[Outcome]) -> None:
     """Publish what is to be heard, once for messages that say the same."""
     events: dict[ItemEvent, str] = {}
     for message, outcome in zip(messages, outcomes, strict=True):
-        if isinstance(outcome, ItemEvent):
+        if isinstance(outcome, ItemRejected) or (isinstance(outcome, ItemEvent) and message.body.announce):
             events.setdefault(outcome, message.correlation_id)
     bus.publish_each(list(events.items()))
 

@@ -1,14 +1,16 @@
 """Read what is to be embedded, and keep what was made of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from functions.embedder.verdict import Key, Task, ToEmbed
-from shared import database, embeddings, items
+from shared import database, embeddings, items, ledger
 from shared.embeddings import DIMENSIONS, VectorModel
 from shared.errors import RejectedError
 from shared.events import ItemRejected
+from shared.ledger import Charge
 
 if TYPE_CHECKING:
     from psycopg import Cursor
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 ITEMS = """
 SELECT items.user_id, items.item_id, items.status, items.error_code, items.error_message,
        items.object_version, items.analysis_version, analyses.raw_response,
+       corrections.category, corrections.headline, corrections.summary, corrections.tags,
+       corrections.corrected_at,
        embeddings.model AS embedded_by, embeddings.source_hash AS embedded_hash,
        embeddings.analysis_version AS embedded_version
   FROM unnest(%(user_ids)s::text[], %(item_ids)s::uuid[]) AS wanted (user_id, item_id)
@@ -24,6 +28,7 @@ SELECT items.user_id, items.item_id, items.status, items.error_code, items.error
   LEFT JOIN analyses ON analyses.user_id = items.user_id
                     AND analyses.item_id = items.item_id
                     AND analyses.version = items.analysis_version
+  LEFT JOIN corrections ON corrections.user_id = items.user_id AND corrections.item_id = items.item_id
   LEFT JOIN embeddings ON embeddings.user_id = items.user_id AND embeddings.item_id = items.item_id
 """
 
@@ -52,6 +57,13 @@ SELECT items.user_id, items.item_id
    FOR UPDATE OF items
 """
 
+# Of items that are locked, in a statement of its own: it sees what was committed while a lock was waited for.
+CORRECTED = """
+SELECT corrections.user_id, corrections.item_id, corrections.corrected_at
+  FROM unnest(%(user_ids)s::text[], %(item_ids)s::uuid[]) AS locked (user_id, item_id)
+  JOIN corrections ON corrections.user_id = locked.user_id AND corrections.item_id = locked.item_id
+"""
+
 KEEP = """
 INSERT INTO embeddings (user_id, item_id, model, dimensions, embedding, analysis_version, source_hash)
 VALUES (%(user_id)s, %(item_id)s, %(model)s, %(dimensions)s, %(vector)s::halfvec, %(analysis_version)s,
@@ -69,14 +81,24 @@ UPDATE items
 
 FORGET = "DELETE FROM embeddings WHERE user_id = %(user_id)s AND item_id = %(item_id)s"
 
-CHARGE = """
-INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens, cost_usd)
-VALUES (%(user_id)s, %(item_id)s, 'embedder', %(provider)s, %(model)s, %(tokens)s, %(cost_usd)s)
-"""
+
+@dataclass(frozen=True)
+class Kept:
+    """What became of what one call brought.
+
+    Attributes:
+        ready: keys of the items that are ready now.
+        ended: what to publish about those that have ended.
+        outdated: keys of those that somebody has corrected since they were read.
+    """
+
+    ready: set[Key]
+    ended: list[ItemRejected]
+    outdated: set[Key]
 
 
 def read(asked: Iterable[ToEmbed]) -> "dict[Key, DictRow]":
-    """Return the rows of the items asked for, with their current analysis and their vector's origin."""
+    """Return the rows of the items asked for: current analysis, corrections, and their vector's origin."""
     keys = list({each.key for each in asked})
     rows = database.fetch_all(
         ITEMS, {"user_ids": [user_id for user_id, _ in keys], "item_ids": [item_id for _, item_id in keys]}
@@ -105,16 +127,20 @@ def keep(
     took: timedelta,
     ended: Sequence[tuple[Task, RejectedError]] = (),
     tokens: Mapping[Key, int] | None = None,
-) -> tuple[set[Key], list[ItemRejected]]:
+) -> Kept:
     """Write in one transaction what one call brought, charges included.
 
-    What a newer version of the object or of the analysis has overtaken is charged and not written.
-
-    Returns:
-        The keys of the items that are ready now, and what to publish about those that have ended.
+    What a newer version of the object or of the analysis has overtaken is charged and not written, and so
+    is what was corrected since it was read.
     """
+    tasks = [task for task, _ in [*vectors, *ended]]
     with database.transaction() as cursor:
-        current = _lock_current(cursor, [task for task, _ in [*vectors, *ended]])
+        ledger.charge(cursor, [_charge(key, model, count) for key, count in (tokens or {}).items()])
+        locked = _lock_current(cursor, tasks)
+        corrected = _corrected(cursor, locked)
+        current = {
+            task.key for task in tasks if task.key in locked and corrected.get(task.key) == task.corrected_at
+        }
         ready = [(task, vector) for task, vector in vectors if task.key in current]
         if ready:
             rows = [_row(task, model, vector) for task, vector in ready]
@@ -134,9 +160,7 @@ def keep(
                     detail={"provider": model.provider, "model": model.name, "reused": reused},
                 )
         rejections = [_end(cursor, task, error) for task, error in ended if task.key in current]
-        if tokens:
-            cursor.executemany(CHARGE, [_charge(key, model, count) for key, count in tokens.items()])
-    return {task.key for task, _ in ready}, rejections
+    return Kept({task.key for task, _ in ready}, rejections, locked - current)
 
 
 def _lock_current(cursor: "Cursor[DictRow]", tasks: Sequence[Task]) -> set[Key]:
@@ -150,6 +174,16 @@ def _lock_current(cursor: "Cursor[DictRow]", tasks: Sequence[Task]) -> set[Key]:
         },
     )
     return {(row["user_id"], row["item_id"]) for row in cursor.fetchall()}
+
+
+def _corrected(cursor: "Cursor[DictRow]", keys: Iterable[Key]) -> dict[Key, datetime]:
+    """Return when a person last corrected items that are locked, of those that were."""
+    named = list(keys)
+    cursor.execute(
+        CORRECTED,
+        {"user_ids": [user_id for user_id, _ in named], "item_ids": [item_id for _, item_id in named]},
+    )
+    return {(row["user_id"], row["item_id"]): row["corrected_at"] for row in cursor.fetchall()}
 
 
 def _end(cursor: "Cursor[DictRow]", task: Task, error: RejectedError) -> ItemRejected:
@@ -169,13 +203,14 @@ def _row(task: Task, model: VectorModel, vector: str) -> dict[str, Any]:
     }
 
 
-def _charge(key: Key, model: VectorModel, tokens: int) -> dict[str, Any]:
+def _charge(key: Key, model: VectorModel, tokens: int) -> Charge:
     user_id, item_id = key
-    return {
-        "user_id": user_id,
-        "item_id": item_id,
-        "provider": model.provider,
-        "model": model.name,
-        "tokens": tokens,
-        "cost_usd": embeddings.cost_usd(model, tokens),
-    }
+    return Charge(
+        user_id=user_id,
+        item_id=item_id,
+        stage="embedder",
+        provider=model.provider,
+        model=model.name,
+        input_tokens=tokens,
+        cost_usd=embeddings.cost_usd(model, tokens),
+    )

@@ -13,9 +13,11 @@ MAX_READ_CHARACTERS = 2_000
 
 Analysis = Mapping[str, Any]
 
+_FIELDS = {"tags": "subcategories"}
 
-def embedded_text(analysis: Analysis) -> str:
-    """Return the text that stands for an analysis, what says most of it first.
+
+def embedded_text(analysis: Analysis, corrections: Mapping[str, Any] | None = None) -> str:
+    """Return the text that stands for a picture, what says most of it first.
 
     Headline, category and subcategories, summary, then what is to be seen and felt, places and
     hashtags, and last what is written in the picture. Left out are the file name, so that exact
@@ -25,7 +27,10 @@ def embedded_text(analysis: Analysis) -> str:
 
     Args:
         analysis: the analyzer's result, as it is kept in `analyses.raw_response`.
+        corrections: what a person said in its place: `category`, `headline`, `summary`, and `tags`, which
+            stand for the subcategories. None, and what is None in it, is not corrected.
     """
+    analysis = {**analysis, **_corrected(corrections or {})}
     details = _mapping(analysis.get("image_details"))
     media = _mapping(analysis.get("media_metadata"))
     lines = [
@@ -40,6 +45,12 @@ def embedded_text(analysis: Analysis) -> str:
         _joined(details.get("extracted_text"))[:MAX_READ_CHARACTERS],
     ]
     return "\n".join(line for line in lines if line)[:MAX_CHARACTERS].strip()
+
+
+def _corrected(corrections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an analysis that a person put others in the place of."""
+    said = {_FIELDS.get(name, name): value for name, value in corrections.items()}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def source_hash(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ class ToEmbed(Contract):
     item_id: UUID
     object_version: str | None = None
     analysis_version: int | None = Field(None, ge=1)
+    announce: bool = Field(True, description="whether `EmbeddingComplete` is to be published")
 
     @property
     def key(self) -> Key:
@@ -33,7 +35,11 @@ class ToEmbed(Contract):
 
 @dataclass(frozen=True)
 class Task:
-    """One item whose current analysis needs its vector."""
+    """One item whose current analysis needs its vector.
+
+    Attributes:
+        corrected_at: when a person last said something in the analysis's place; None where nobody did.
+    """
 
     user_id: str
     item_id: UUID
@@ -41,6 +47,7 @@ class Task:
     analysis_version: int
     text: str
     source_hash: str
+    corrected_at: datetime | None = None
 
     @property
     def key(self) -> Key:
@@ -67,7 +74,8 @@ def judge(
     one's event went out. It is published again: whoever hears it treats a copy as nothing new.
 
     Args:
-        row: the item with its current analysis and the origin of its vector, as `store.read` gives it.
+        row: the item with its current analysis, its corrections and the origin of its vector, as
+            `store.read` gives it.
     """
     if row is None:
         return Ignored("unknown item")
@@ -75,11 +83,13 @@ def judge(
         return Ignored("not the current analysis")
     if asked.object_version not in (None, row["object_version"]):
         return Ignored("not the current version of the object")
-    if row["status"] == "failed" and row["error_code"] == "not_embeddable":
+    refused = row["status"] == "failed" and row["error_code"] == "not_embeddable"
+    if refused and row["corrected_at"] is None:
         return rejected(asked, row["object_version"], row["error_message"])
-    if row["status"] not in ("analyzed", "ready"):
+    if row["status"] not in ("analyzed", "ready") and not refused:
         return Ignored(f"item is {row['status']}")
-    text = embedded_text(row["raw_response"] or {})
+    corrections = {name: row[name] for name in ("category", "headline", "summary", "tags")}
+    text = embedded_text(row["raw_response"] or {}, corrections)
     task = Task(
         user_id=asked.user_id,
         item_id=asked.item_id,
@@ -87,6 +97,7 @@ def judge(
         analysis_version=row["analysis_version"],
         text=text,
         source_hash=source_hash(text),
+        corrected_at=row["corrected_at"],
     )
     wanted = ("ready", model.name, task.analysis_version, task.source_hash)
     if (row["status"], row["embedded_by"], row["embedded_version"], row["embedded_hash"]) == wanted:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from functions.image_processor.rendition import Rendition
 from functions.image_processor.upload import Upload
-from shared import database, items
+from shared import database, erasures, items
 from shared.errors import RejectedError, TransientError
 from shared.events import ImageProcessed, ItemEvent, ItemRejected, Stage
 from shared.text import clean, storable
@@ -29,9 +29,20 @@ SELECT items.*,
        EXISTS (SELECT FROM analyses
                 WHERE analyses.user_id = items.user_id AND analyses.item_id = items.item_id
                   AND analyses.object_version = coalesce(items.object_version, '')
-                  AND analyses.run_id = %(run_id)s) AS analyzed_by_run
+                  AND analyses.run_id = %(run_id)s) AS analyzed_by_run,
+       EXISTS (SELECT FROM deleted_items AS gone
+                WHERE gone.user_id = items.user_id AND gone.item_id = items.item_id
+                  AND gone.deleted_at IS DISTINCT FROM %(deleted_at)s) AS deleted
   FROM items
  WHERE items.user_id = %(user_id)s AND items.item_id = %(item_id)s
+"""
+
+# What stands between an object without an item and an item: its user's end, or its own.
+BAR = """
+SELECT erasures.user_id IS NOT NULL AS erased, gone.deleted_at, gone.objects_removed_at
+  FROM (SELECT %(item_id)s::uuid AS item_id) AS asked
+  LEFT JOIN erasures ON erasures.user_id = %(user_id)s
+  LEFT JOIN deleted_items AS gone ON gone.user_id = %(user_id)s AND gone.item_id = asked.item_id
 """
 
 DESCRIBED = (
@@ -68,6 +79,37 @@ class Original:
     outcome: Rendition | RejectedError
 
 
+@dataclass(frozen=True)
+class Bar:
+    """What was found in an item's place.
+
+    Attributes:
+        holds: nothing may be made of the object, and it is to be removed.
+        deleted_at: when an item of this id was deleted, where the object is a new one all the same.
+    """
+
+    holds: bool
+    deleted_at: datetime | None = None
+
+
+def bar(upload: Upload, row: Mapping[str, Any] | None) -> Bar:
+    """Return what keeps an object that has no item from becoming one.
+
+    What comes under a key that the API minted belongs to that one item, and is gone with it, for good.
+    An operator chooses keys, and may use one again: once a deletion has removed all that was under it,
+    what is there now has been put there since.
+    """
+    if row is not None or upload.key is None or upload.is_folder:
+        return Bar(holds=False)
+    found = database.fetch_one(BAR, _names(upload))
+    assert found is not None  # noqa: S101 - it has exactly one row
+    if found["erased"]:
+        return Bar(holds=True)
+    minted = upload.key == items.uploads_key(upload.user_id, upload.item_id)
+    deleted, removed = found["deleted_at"], found["objects_removed_at"]
+    return Bar(holds=deleted is not None and (minted or removed is None), deleted_at=deleted)
+
+
 def find(upload: Upload) -> Mapping[str, Any] | None:
     """Return the item's row, with whether this re-run has rendered and analysed it already."""
     return database.fetch_one(ROW, _names(upload))
@@ -79,25 +121,27 @@ def lock(
     original: Original,
     known: Mapping[str, Any] | None,
     correlation_id: str,
+    deleted_at: datetime | None = None,
 ) -> Mapping[str, Any]:
     """Make the row if there is none, and hold it, and its place among duplicates, until the commit.
 
     The contents come first, in order, then the row: so two workers of this stage never wait for each
-    other. Whoever changes who is whose duplicate holds the content that they share.
+    other, nor for whoever deletes the item.
 
     Args:
         known: the row as it was when the item was looked at.
+        deleted_at: of an item that was deleted before the object was put, as `bar` found it.
 
     Raises:
+        AccountDeletedError: nothing is made for this user any more.
         TransientError: the item got another content since it was looked at, or is gone.
     """
     before = known["sha256"] if known else None
-    for sha256 in sorted({before, original.sha256} - {None}, key=str):
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%(content)s, 0))",
-            {"content": f"{upload.user_id}/{sha256}"},
-        )
-    if upload.key:  # an item that was only named is not made again when it was deleted meanwhile
+    erasures.refuse_erased(cursor, upload.user_id)
+    items.hold_contents(cursor, upload.user_id, [before, original.sha256])
+    if (
+        upload.key and known is None
+    ):  # an item that was only named is not made again when it was deleted meanwhile
         cursor.execute(
             """
             INSERT INTO items (user_id, item_id, filename, object_key, correlation_id)
@@ -111,9 +155,15 @@ def lock(
                 "correlation_id": correlation_id,
             },
         )
-    row = cursor.execute(ROW + " FOR UPDATE OF items", _names(upload)).fetchone()
-    if row is None or row["sha256"] not in {None, before, original.sha256}:
+    # A deletion that this transaction had to wait for has left its mark, which this statement sees.
+    names = {**_names(upload), "deleted_at": deleted_at}
+    row = cursor.execute(ROW + " FOR UPDATE OF items", names).fetchone()
+    if row is None or row["deleted"] or row["sha256"] not in {None, before, original.sha256}:
         raise TransientError("the item was changed while its picture was read")
+    if deleted_at:
+        cursor.execute(
+            "DELETE FROM deleted_items WHERE user_id = %(user_id)s AND item_id = %(item_id)s", names
+        )
     return row
 
 
@@ -149,6 +199,7 @@ def accept(
         occurrence=_run(upload),
         took=took,
         detail={
+            "sha256": original.sha256,  # whoever deletes the item finds here what else there was of it
             "format": rendition.format,
             "width": rendition.width,
             "height": rendition.height,
@@ -225,7 +276,7 @@ def unannounced(row: Mapping[str, Any], upload: Upload, media_bucket: str) -> li
             )
         ]
     asked_by_run = upload.run_id and row["rendered_by_run"] and not row["analyzed_by_run"]
-    if row["status"] != "processed" and not asked_by_run:
+    if not upload.announce or (row["status"] != "processed" and not asked_by_run):
         return []
     return [
         ImageProcessed(
@@ -291,7 +342,7 @@ def _write(
             "DELETE FROM embeddings WHERE user_id = %(user_id)s AND item_id = %(item_id)s", _names(upload)
         )
     if row["sha256"] is not None and (row["sha256"] != original.sha256 or described["width"] is None):
-        _pass_on(cursor, upload)
+        items.pass_on(cursor, upload.user_id, upload.item_id)
     cursor.execute("SELECT refresh_search_document(%(user_id)s, %(item_id)s)", _names(upload))
 
 
@@ -310,27 +361,13 @@ def _first_of_content(cursor: "Cursor[DictRow]", upload: Upload, original: Origi
     return first["item_id"] if first else None
 
 
-def _pass_on(cursor: "Cursor[DictRow]", upload: Upload) -> None:
-    """Make the oldest duplicate of what the item was until now the one that the others duplicate."""
-    cursor.execute(
-        """
-        UPDATE items
-           SET duplicate_of = nullif((SELECT heir.item_id FROM items AS heir
-                                       WHERE heir.user_id = %(user_id)s AND heir.duplicate_of = %(item_id)s
-                                       ORDER BY heir.created_at, heir.item_id
-                                       LIMIT 1), item_id)
-         WHERE user_id = %(user_id)s AND duplicate_of = %(item_id)s
-        """,
-        _names(upload),
-    )
-
-
 def _names(upload: Upload) -> dict[str, Any]:
     return {
         "user_id": upload.user_id,
         "item_id": upload.item_id,
         "run_id": upload.run_id,
         "run": _run(upload),
+        "deleted_at": None,
     }
 
 

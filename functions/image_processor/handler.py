@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from functions.image_processor.rendition import Rendition, render
 from functions.image_processor.upload import Upload, to_do
 from shared import bus, database, items, objects
 from shared.envelopes import Message, respond
+from shared.erasures import AccountDeletedError
 from shared.errors import InvalidEventError, RejectedError
 from shared.settings import Settings
 
@@ -43,6 +44,9 @@ def process(message: Message[Upload]) -> Mapping[str, Any]:
     correlation_id = (upload.key and row and row["correlation_id"]) or message.correlation_id
     logger.append_keys(correlation_id=correlation_id, item_id=str(upload.item_id))
 
+    bar = catalogue.bar(upload, row)
+    if bar.holds:
+        return discard(upload, env)
     action = "nothing" if upload.is_folder else to_do(upload, row)
     if action == "render":
         try:
@@ -53,7 +57,10 @@ def process(message: Message[Upload]) -> Mapping[str, Any]:
             return {"item_id": str(upload.item_id), "status": "gone"}
         if isinstance(original.outcome, Rendition) and original.outcome.metadata.damaged:
             logger.info("metadata cannot be read", parts=original.outcome.metadata.damaged)
-        row = settle(upload, row, original, env, correlation_id, started)
+        try:
+            row = settle(upload, row, original, env, correlation_id, started, bar.deleted_at)
+        except AccountDeletedError:
+            return discard(upload, env)
     elif action == "announce" and upload.sequencer:
         catalogue.note_order(upload)
     if action == "nothing" or row is None:
@@ -70,6 +77,19 @@ def process(message: Message[Upload]) -> Mapping[str, Any]:
         "status": row["status"],
         "code": row["error_code"],
     }
+
+
+def discard(upload: Upload, env: Env) -> Mapping[str, Any]:
+    """Remove what came, or was being made, for an item or a user that was deleted: every version of it."""
+    name: dict[str, Any] = {"user_id": upload.user_id, "item_id": upload.item_id}
+    removed = [
+        objects.remove_versions(env.media_bucket, key, exactly=True)
+        for key in (items.image_key(**name), items.thumbnail_key(**name))
+    ]
+    if upload.key:
+        removed.append(objects.remove_versions(env.uploads_bucket, upload.key, exactly=True))
+    logger.info("objects of a deleted item removed", versions=sum(each.versions for each in removed))
+    return {"item_id": str(upload.item_id), "status": "deleted"}
 
 
 def read(upload: Upload, known: Mapping[str, Any], env: Env) -> Original:
@@ -104,8 +124,12 @@ def settle(
     env: Env,
     correlation_id: str,
     started: float,
+    deleted_at: datetime | None = None,
 ) -> Mapping[str, Any] | None:
     """Write derivatives and row while the row is locked: an older version can never overwrite a newer.
+
+    Args:
+        known, deleted_at: what was found in the item's place before its original was read.
 
     Returns:
         The row as it is now; None where a newer version of the object was faster.
@@ -113,7 +137,7 @@ def settle(
     name: dict[str, Any] = {"user_id": upload.user_id, "item_id": upload.item_id}
     image, thumbnail = items.image_key(**name), items.thumbnail_key(**name)
     with database.transaction() as cursor:
-        row = catalogue.lock(cursor, upload, original, known, correlation_id)
+        row = catalogue.lock(cursor, upload, original, known, correlation_id, deleted_at)
         action = to_do(upload, row)
         if action != "render":  # somebody else was faster
             return row if action == "announce" else None

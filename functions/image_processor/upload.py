@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
+from shared import items
 from shared.events import RunId, UserId
 
 SEQUENCER_CHARACTERS = 32
@@ -27,6 +28,7 @@ class Upload(BaseModel):
             the row knows them.
         filename: what to call an item that has no row yet.
         run_id: of a re-run, which renders again what is done already, once for each value.
+        announce: whether the later stages are to be told of a picture; of a rejection everybody is.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +42,7 @@ class Upload(BaseModel):
     sequencer: Text | None = None
     size: int | None = None
     run_id: RunId | None = None
+    announce: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -48,7 +51,8 @@ class Upload(BaseModel):
         if not isinstance(data, dict):
             return data
         if "bucket" not in data:
-            return {name: data[name] for name in ("user_id", "item_id", "run_id") if name in data}
+            named = ("user_id", "item_id", "run_id", "announce")
+            return {name: data[name] for name in named if name in data}
         bucket, stored = data["bucket"], data.get("object")
         if not isinstance(bucket, dict) or not isinstance(stored, dict):
             raise ValueError("neither an object nor an item")
@@ -58,7 +62,7 @@ class Upload(BaseModel):
             raise ValueError("an object at the bucket's root belongs to nobody")
         return {
             "user_id": user_id,
-            "item_id": _item_id(str(bucket.get("name")), key, rest),
+            "item_id": items.item_id(str(bucket.get("name")), key),
             "bucket": bucket.get("name"),
             "key": key,
             "filename": (rest.rstrip("/").rpartition("/")[2] or key)[-MAX_NAME:],
@@ -71,18 +75,6 @@ class Upload(BaseModel):
     def is_folder(self) -> bool:
         """Whether the object only marks a folder, as the console makes them."""
         return self.key is not None and self.key.endswith("/") and not self.size
-
-
-def _item_id(bucket: str, key: str, rest: str) -> UUID:
-    """Return the id that the API minted, or one derived from the key of an operator's object."""
-    minted = rest.removesuffix("/original")
-    try:
-        # Only the way the API writes it: with capitals or braces, several keys would be one item.
-        if minted != rest and str(UUID(minted)) == minted:
-            return UUID(minted)
-    except ValueError:
-        pass  # a file of an operator that is called "original"
-    return uuid5(NAMESPACE_URL, f"s3://{bucket}/{key}")
 
 
 def to_do(upload: Upload, row: Mapping[str, Any] | None) -> ToDo:

@@ -58,6 +58,9 @@ class Magpie:
         page: the most items of one page.
         storage_error: S3's code for every upload.
         problem: body of a 422 that answers every request to the API.
+        code: of the authenticator, when users have one as a second factor.
+        refusal: of the user pool's trigger, for every sign-in and renewal.
+        rotates: whether a refresh token is good for one renewal only, which brings the next.
     """
 
     url: str = ""
@@ -76,6 +79,9 @@ class Magpie:
     lifetime: int = 3600
     password: str = PASSWORD
     temporary: bool = False
+    code: str = ""
+    refusal: str = ""
+    rotates: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -214,8 +220,8 @@ class Handler(BaseHTTPRequestHandler):
             found = [item for item in magpie.items if any(word in item["filename"] for word in words)]
             hits = [
                 {**{name: item[name] for name in ("item_id", "filename", "category", "headline")},
-                 "summary": "", "thumbnail_url": None, "text_rank": 0.5, "text_position": 1,
-                 "similarity": None, "vector_position": None, "score": 0.0164}
+                 "summary": "", "thumbnail_url": None, "score": 0.5, "text_score": 0.5, "vector_score": None,
+                 "similarity": None, "highlights": [], "explanation": None}
                 for item in found[: int(request.query["limit"])]
             ]  # fmt: skip
             self._json(200, {"query": request.query["q"], "mode": "hybrid", "hits": hits, "notes": []})
@@ -269,21 +275,39 @@ class Handler(BaseHTTPRequestHandler):
         if operation == "RevokeToken":
             magpie.refresh.discard(asked["Token"])
             self._json(200, {})
+        elif magpie.refusal:
+            text = f"PreAuthentication failed with error {magpie.refusal}."
+            self._json(400, {"__type": "UserLambdaValidationException", "message": text})
         elif operation == "RespondToAuthChallenge":
-            magpie.temporary, magpie.password = False, asked["ChallengeResponses"]["NEW_PASSWORD"]
-            self._tokens()
+            responses = asked["ChallengeResponses"]
+            if asked["ChallengeName"] == "NEW_PASSWORD_REQUIRED":
+                magpie.temporary, magpie.password = False, responses["NEW_PASSWORD"]
+                self._second_factor()
+            elif responses["SOFTWARE_TOKEN_MFA_CODE"] == magpie.code:
+                self._tokens()
+            else:
+                self._json(400, {"__type": "CodeMismatchException", "message": "Invalid code"})
         elif asked["AuthFlow"] == "REFRESH_TOKEN_AUTH" and given["REFRESH_TOKEN"] in magpie.refresh:
-            self._tokens(refresh=False)
+            if magpie.rotates:
+                magpie.refresh.remove(given["REFRESH_TOKEN"])
+            self._tokens(refresh=magpie.rotates)
         elif asked["AuthFlow"] == "USER_PASSWORD_AUTH" and given["PASSWORD"] == magpie.password:
             if magpie.temporary:
-                self._json(
-                    200, {"ChallengeName": "NEW_PASSWORD_REQUIRED", "Session": "s", "ChallengeParameters": {}}
-                )
+                self._challenge("NEW_PASSWORD_REQUIRED")
             else:
-                self._tokens()
+                self._second_factor()
         else:
             body = {"__type": "NotAuthorizedException", "message": "Incorrect username or password."}
             self._json(400, body, {"x-amzn-errortype": "NotAuthorizedException"})
+
+    def _second_factor(self) -> None:
+        if self.magpie.code:
+            self._challenge("SOFTWARE_TOKEN_MFA")
+        else:
+            self._tokens()
+
+    def _challenge(self, name: str) -> None:
+        self._json(200, {"ChallengeName": name, "Session": "s" * 20, "ChallengeParameters": {}})
 
     def _tokens(self, *, refresh: bool = True) -> None:
         result = {

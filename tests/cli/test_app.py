@@ -88,7 +88,7 @@ def test_without_a_command_there_is_help_and_exit_code_2(run):
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "demo", "add", "list", "show", "search", "doctor", "login", "logout", "whoami"]
+    "command", ["up", "demo", "add", "list", "show", "search", "doctor", "login", "logout", "whoami", "token"]
 )
 def test_every_command_explains_itself_and_knows_json(run, command):
     ran = run(command, "--help")

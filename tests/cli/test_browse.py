@@ -134,8 +134,8 @@ def test_hits_are_shown_with_how_they_were_found(run, here, magpie):
 
     head, line = run("search", "coffee").out.splitlines()
 
-    assert head.split() == ["#", "Score", "Text", "rank", "Similarity", "Item", "Name", "Headline"]
-    assert line.split()[:4] == ["1", "0.0164", "0.500", "–"]
+    assert head.split() == ["#", "Score", "Words", "Meaning", "Item", "Name", "Headline"]
+    assert line.split()[:4] == ["1", "0.50", "0.50", "–"]
 
 
 def test_nothing_found_is_no_failure(run, here):

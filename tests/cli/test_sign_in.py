@@ -2,11 +2,16 @@
 
 import io
 import json
+import os
+import pty
 import stat
+import sys
+import time
 
 import pytest
 
 from cli.tokens import TokenFiles
+from tests.cli.conftest import ROOT
 
 
 @pytest.fixture
@@ -37,6 +42,14 @@ def test_on_this_machine_the_sign_in_needs_nobody(run, here, magpie):
     assert ran.json["email"] == "demo@magpie.local"
     assert ran.json["sub"] == "user-1"
     assert ran.json["local"] is True
+
+
+def test_other_programs_get_the_token_and_nothing_else(run, here, magpie):
+    ran = run("token")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.strip() in magpie.access
+    assert run("token", "--json").json["access_token"] in magpie.access
 
 
 def test_a_profile_that_does_not_exist_changes_nothing(run, here, monkeypatch):
@@ -164,6 +177,106 @@ def test_a_logout_ends_the_sign_in_there_and_here(run, login, deployment):
     assert deployment.refresh == set()
     assert run("list", "--json").json["error"]["code"] == "signed_out"
     assert run("logout", "--json").json["signed_out"] is False
+
+
+def test_a_logout_on_this_machine_ends_the_sign_in_there_too(run, here, magpie):
+    run("list")
+    assert len(magpie.refresh) == 1
+
+    assert run("logout", "--json").json["revoked"] is True
+    assert magpie.refresh == set()
+
+
+def test_a_suspended_user_is_told_so(login, deployment):
+    deployment.refusal = "This account is suspended, please ask whoever runs this service"
+
+    ran = login()
+
+    assert ran.code == 1
+    assert ran.err == (
+        "The sign-in was refused: This account is suspended, please ask whoever runs this service.\n"
+    )
+
+
+def test_a_renewal_that_is_refused_ends_the_sign_in(run, login, deployment):
+    deployment.lifetime = 30
+    login()
+    deployment.refusal = "This account is suspended"
+
+    assert run("list", "--json").json["error"]["code"] == "signed_out"
+
+
+def test_a_second_factor_cannot_be_given_without_a_terminal(login, deployment):
+    deployment.code = "123456"
+
+    assert login("--json").json["error"]["code"] == "code_required"
+
+
+def test_commands_at_the_same_time_renew_once(login, deployment, start):
+    """Where a renewal ends the older refresh token, two of them would end the sign-in."""
+    deployment.lifetime, deployment.rotates = 30, True
+    login()
+    deployment.lifetime = 3600
+    variables = {"MAGPIE_API_URL": deployment.url, "AWS_ENDPOINT_URL": deployment.url}
+
+    processes = [start("list", "--json", **variables) for _ in range(2)]
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, "items" in out) == (0, True), err
+
+    assert auth_flows(deployment) == ["USER_PASSWORD_AUTH", "REFRESH_TOKEN_AUTH"]
+    assert len(deployment.refresh) == 1
+
+
+class Terminal:
+    """A command on a terminal of its own, which somebody watches and types at."""
+
+    def __init__(self, *arguments):
+        command = [sys.executable, "-P", "-m", "cli", *arguments]
+        self.pid, self.end = pty.fork()
+        if self.pid == 0:
+            os.environ["PYTHONPATH"] = str(ROOT)
+            os.execv(sys.executable, command)  # noqa: S606 - the interpreter itself
+        self.seen = ""
+
+    def answer(self, question, text):
+        deadline = time.monotonic() + 60
+        while question not in self.seen:
+            piece = self._read()
+            assert piece, f"it has ended: {self.seen}"
+            assert time.monotonic() < deadline, self.seen
+            self.seen += piece
+        self.seen = self.seen.split(question, 1)[1]
+        os.write(self.end, f"{text}\n".encode())
+
+    def finish(self):
+        while piece := self._read():
+            self.seen += piece
+        os.close(self.end)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _read(self):
+        try:
+            return os.read(self.end, 4096).decode()
+        except OSError:  # what Linux says when the other side is gone
+            return ""
+
+
+def test_a_person_changes_a_temporary_password_and_gives_the_code_of_their_authenticator(run, deployment):
+    deployment.temporary, deployment.code = True, "123456"
+    terminal = Terminal("login")
+
+    terminal.answer("E-mail: ", "demo@magpie.local")
+    terminal.answer("Password: ", deployment.password)
+    terminal.answer("New password: ", "my own word 22")
+    terminal.answer("Repeat for confirmation: ", "my own word 22")
+    terminal.answer("Code of your authenticator: ", "000000")
+    terminal.answer("Code of your authenticator: ", "123 456")
+
+    assert terminal.finish() == 0, terminal.seen
+    assert "my own word" not in terminal.seen
+    assert deployment.password == "my own word 22"
+    assert run("list").code == 0
 
 
 def test_a_damaged_token_file_means_signed_out(run, login, deployment):

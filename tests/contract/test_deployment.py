@@ -25,12 +25,13 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     packaged = yaml_parse((ROOT / "template.yaml").read_text())
     for resource in packaged["Resources"].values():
         properties = resource.get("Properties", {})
-        for name in {"CodeUri", "ContentUri"} & set(properties):
+        for name in {"CodeUri", "ContentUri", "DefinitionUri"} & set(properties):
             properties[name] = "s3://magpie-artifacts/0123456789abcdef"
     origins = {"AllowedOrigins": "https://one.example,https://two.example"}
     return transform(packaged, {"Stage": "dev", **origins}, NoManagedPolicies())
 
 
+@pytest.mark.heavy
 def test_cfn_lint_accepts_what_cloudformation_is_given(deployed: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "deployed.json"
     path.write_text(json.dumps(deployed))
@@ -60,10 +61,14 @@ def test_browsers_are_told_of_every_web_origin_and_method(deployed: dict[str, An
     assert split in ([",", "https://one.example,https://two.example"], [",", {"Ref": "AllowedOrigins"}])
 
 
-def test_every_route_but_health_and_version_checks_a_token(deployed: dict[str, Any]) -> None:
+OPEN = {"/", "/docs", "/health", "/openapi.json", "/version", "/web/{proxy+}"}
+"""What can be asked for without a token."""
+
+
+def test_every_other_route_checks_a_token(deployed: dict[str, Any]) -> None:
     paths = deployed["Resources"]["HttpApi"]["Properties"]["Body"]["paths"]
-    assert paths
+    assert set(paths) > OPEN
     for path, methods in paths.items():
         for method in methods.values():
-            expected = "NONE" if path in ("/health", "/version") else "UserPoolTokens"
+            expected = "NONE" if path in OPEN else "UserPoolTokens"
             assert method["security"] == [{expected: []}]

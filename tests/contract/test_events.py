@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 from pydantic import create_model
 
 from events import generate
-from shared.events import EVENTS, Contract, ItemEvent, Metadata
-from tests.contract.conftest import ROOT, Document, folder
+from shared.events import EVENTS, Contract, Event, Metadata
+from tests.contract.conftest import ROOT, Document, folder, named
 
 EXAMPLES = sorted((ROOT / "events").glob("*/v*.example.json"))
 SAMPLES = sorted((ROOT / "events" / "samples").glob("*/*.json"))
@@ -28,6 +28,7 @@ def test_generated_files_are_what_make_events_writes() -> None:
 
 def test_every_folder_is_an_event_with_schema_and_example() -> None:
     folders = {path.name for path in (ROOT / "events").iterdir() if path.is_dir()} - {
+        "console",
         "samples",
         "__pycache__",
     }
@@ -45,7 +46,7 @@ def test_an_event_is_named_like_its_class() -> None:
         assert event.__name__ == event.detail_type
 
 
-def model_of(path: Path) -> type[ItemEvent]:
+def model_of(path: Path) -> type[Event]:
     (event,) = [event for event in EVENTS if event.detail_type == path.parent.name]
     return event
 
@@ -90,12 +91,16 @@ def queue_batches() -> list[Path]:
 
 def envelopes() -> list[tuple[str, dict[str, Any]]]:
     found = [
-        (name(path), json.loads(record["body"]))
+        (name(path), event)
         for path in queue_batches()
         for record in json.loads(path.read_text())["Records"]
+        if (event := json.loads(record["body"]))["source"] != "aws.events"
     ]
     alone = [(name(path), json.loads(path.read_text())) for path in SAMPLES]
-    return found + [(name, event) for name, event in alone if "detail-type" in event]
+    # What a schedule says passes no rule of ours.
+    return found + [
+        (name, event) for name, event in alone if "detail-type" in event and event["source"] != "aws.events"
+    ]
 
 
 @pytest.mark.parametrize("path", queue_batches(), ids=name)
@@ -150,6 +155,27 @@ def test_an_envelope_in_a_sample_would_pass_the_rule(
     if envelope["source"] == "magpie":
         (event,) = [event for event in EVENTS if event.detail_type == envelope["detail-type"]]
         Draft202012Validator(generate.schema(event)).validate(envelope["detail"])
+
+
+def test_a_scheduled_event_is_a_sample_of_a_function_with_a_schedule(document: Document) -> None:
+    takers = {
+        named(source["Queue"]): folder(name)
+        for name in document.functions()
+        if (source := document.queue_of(name))
+    }
+    scheduled = {
+        takers[named(target["Arn"])]
+        for rule in document.of("AWS::Events::Rule").values()
+        if "ScheduleExpression" in rule["Properties"]
+        for target in rule["Properties"]["Targets"]
+    }
+    assert scheduled
+    samples = {
+        path.parent.name
+        for path in SAMPLES
+        if json.loads(path.read_text()).get("detail-type") == "Scheduled Event"
+    }
+    assert samples == scheduled
 
 
 def http_requests() -> list[Path]:

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from functions.api.handler import lambda_handler
 from tests.conftest import LambdaContext
+from tests.fakes import document
 
 SAMPLES = Path(__file__).resolve().parents[2] / "events" / "samples" / "api"
 
@@ -22,11 +24,16 @@ def sample(name: str) -> dict[str, Any]:
 
 @dataclass
 class Answer:
-    """What the function answered; `body` is the parsed JSON."""
+    """What the function answered; `body` is parsed where it is JSON."""
 
     status: int
     headers: dict[str, str]
     body: Any
+
+    @property
+    def is_of_no_route(self) -> bool:
+        """Whether there is no such path, or not for this method."""
+        return self.status in (404, 405) and self.body["type"].endswith((":not-found", ":method-not-allowed"))
 
 
 @dataclass
@@ -53,7 +60,9 @@ class Caller:
         event.pop("queryStringParameters", None)
         # API Gateway joins the values of a name that comes twice.
         values: dict[str, str] = {}
-        for name, value in parse_qsl(raw_query, keep_blank_values=True, errors="surrogatepass"):
+        # A lone surrogate is what a test sends on purpose; other bytes that are no UTF-8 arrive as �.
+        decoding = "replace" if "%ff" in raw_query else "surrogatepass"
+        for name, value in parse_qsl(raw_query, keep_blank_values=True, errors=decoding):
             values[name] = f"{values[name]},{value}" if name in values else value
         if values:
             event["queryStringParameters"] = values
@@ -78,7 +87,13 @@ class Caller:
     def get(self, path: str, **query: Any) -> Answer:
         return self("GET", path, query)
 
-    def post(self, path: str, body: Any, **headers: str) -> Answer:
+    def patch(self, path: str, body: Any) -> Answer:
+        return self("PATCH", path, body=body)
+
+    def delete(self, path: str) -> Answer:
+        return self("DELETE", path)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self("POST", path, body=body, headers=named)
 
@@ -86,7 +101,31 @@ class Caller:
 def invoke(event: dict[str, Any], context: LambdaContext | None = None) -> Answer:
     """Call the function, and read its answer."""
     answer = lambda_handler(event, context or LambdaContext(remaining_ms=15_000))
-    assert answer["isBase64Encoded"] is False
     json.dumps(answer)
     headers = {name.lower(): value for name, value in answer["headers"].items()}
-    return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
+    body = answer["body"]
+    if answer["isBase64Encoded"]:
+        assert headers.pop("content-encoding") == "gzip"
+        body = gzip.decompress(base64.b64decode(body)).decode()
+    if "json" in headers.get("content-type", ""):
+        body = json.loads(body)
+    read = Answer(answer["statusCode"], headers, body)
+    http = event["requestContext"]["http"]
+    operation = document.operation_of(http["method"], event["rawPath"])
+    # Whatever a test asks for: what the API answers is what its document tells.
+    told = operation and not read.is_of_no_route and document.misfit(operation, read)
+    assert not told, f"{told}\nIf that is as it should be: run `make openapi`."
+    return read
+
+
+def assert_problem(answer: Answer, status: int, kind: str) -> None:
+    """Expect a problem, whole and for nobody to keep."""
+    assert (answer.status, answer.body.get("type")) == (status, f"urn:problem-type:magpie:{kind}"), (
+        answer.body
+    )
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.body["status"] == status
+    assert answer.body["title"]
+    assert answer.body["detail"]
+    assert answer.body["correlation_id"] == "JKJaXmPLvHcESHA="

@@ -15,6 +15,8 @@ import psutil
 import urllib3
 from botocore.config import Config
 
+from local.signatures import LOCAL
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Path(__file__).parent / "template.yaml"
 
@@ -63,9 +65,14 @@ class Running:
             service,
             endpoint_url=self.aws_url,
             region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(proxies={}, retries={"mode": "standard", "max_attempts": 1}),
+            # The stack's own, so that it can check what they sign for others.
+            aws_access_key_id=LOCAL.access_key,
+            aws_secret_access_key=LOCAL.secret_key,
+            config=Config(
+                proxies={},
+                retries={"mode": "standard", "max_attempts": 1},
+                signature_version="s3v4" if service == "s3" else None,
+            ),
         )
 
     def token(self, email: str | None = None, password: str | None = None, kind: str = "AccessToken") -> str:

@@ -139,6 +139,7 @@ def test_no_message_is_lost_or_delivered_twice_when_many_threads_share_a_queue(q
     assert sorted(seen) == sorted(f"{n}-{i}" for n in range(4) for i in range(100))
 
 
+@pytest.mark.quiet
 def test_a_receiver_who_waits_is_woken_by_the_message(queues):
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(queues.receive, wait=20)
@@ -290,6 +291,7 @@ def test_a_batch_that_succeeds_is_deleted(queues, poll):
     assert function.bodies == ["one", "two"]
 
 
+@pytest.mark.quiet
 def test_a_message_reaches_an_idle_function_within_milliseconds(queues, poll):
     function = Lambda()
     poll(function)
@@ -302,6 +304,7 @@ def test_a_message_reaches_an_idle_function_within_milliseconds(queues, poll):
     assert sorted(latencies)[10] < 0.05
 
 
+@pytest.mark.quiet
 def test_a_message_that_becomes_visible_again_is_taken_at_once(queues, poll):
     queues.send("one")
     (message,) = queues.receive()
@@ -313,6 +316,7 @@ def test_a_message_that_becomes_visible_again_is_taken_at_once(queues, poll):
     assert 0.9 < function.times[0] - asked < 1.3
 
 
+@pytest.mark.quiet
 def test_a_poller_with_nothing_to_do_costs_almost_nothing(queues, poll):
     poll(Lambda())
     before = time.process_time()

@@ -177,16 +177,25 @@ def _put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     ("change", "logical_id", "reason"),
     [
         (_put("Extra", {"Type": "AWS::RDS::DBInstance"}), "Extra", "does not run this type"),
-        (_put("Extra", {"Type": "AWS::Serverless::StateMachine"}), "Extra", "does not run this type"),
+        (
+            _put("Extra", {"Type": "AWS::Serverless::StateMachine", "Properties": {"Type": "EXPRESS"}}),
+            "Extra",
+            "only standard workflows are run",
+        ),
+        (
+            _put("Extra", {"Type": "AWS::Serverless::StateMachine", "Properties": {"Definition": {}}}),
+            "Extra",
+            "property Definition is not known",
+        ),
         (_put("Extra", {"Type": "AWS::Lambda::Function"}), "Extra", "does not run this type"),
         (_put("Extra", {"Type": "AWS::SNS::Surprise"}), "Extra", "does not run this type"),
         (
             _put(
                 "Worker/Properties/Events/Nightly",
-                {"Type": "Schedule", "Properties": {"Schedule": "rate(1 day)"}},
+                {"Type": "Schedule", "Properties": {"Schedule": "rate(1 day)", "StartDate": "2027-01-01"}},
             ),
             "Worker",
-            "event source Nightly is of type Schedule",
+            "event source Nightly: Schedule property StartDate is not known",
         ),
         (
             _put("Worker/Properties/Events/Clock", {"Type": "ScheduleV2"}),
@@ -220,7 +229,7 @@ def _put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (
             _put("UploadRule/Properties/ScheduleExpression", "rate(1 day)"),
             "UploadRule",
-            "property ScheduleExpression is not known",
+            "has neither or both of EventPattern and ScheduleExpression",
         ),
         (_put("JobQueue/Properties/FifoQueue", True), "JobQueue", "property FifoQueue is not known"),
         (
@@ -238,7 +247,17 @@ def _put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
             "Table",
             "property StreamSpecification is not known",
         ),
-        (_put("UserPool/Properties/LambdaConfig", {}), "UserPool", "property LambdaConfig is not known"),
+        (
+            _put("UserPool/Properties/EmailConfiguration", {}),
+            "UserPool",
+            "property EmailConfiguration is not",
+        ),
+        (
+            _put("UserPool/Properties/LambdaConfig", {"CustomMessage": "x"}),
+            "UserPool",
+            "trigger CustomMessage",
+        ),
+        (_put("UserPool/Properties/EnabledMfas", ["SMS_MFA"]), "UserPool", "only codes of an authenticator"),
         (
             _put("UserPoolClient/Properties/TokenValidityUnits", {"Surprise": "days"}),
             "UserPoolClient",

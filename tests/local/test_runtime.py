@@ -228,6 +228,7 @@ def test_closing_ends_every_process_and_those_who_wait_hear_of_it(make_pool, tmp
         pool.invoke(b"{}")
 
 
+@pytest.mark.quiet
 def test_a_warm_pool_answers_within_milliseconds(make_pool):
     pool = make_pool()
     invoke(pool)

@@ -478,7 +478,52 @@ def test_an_item_deleted_during_the_call_stays_deleted(stage: Stage) -> None:
     )
     assert answer["status"] == "ignored"
     assert stage.rows("SELECT 1 FROM analyses") == []
+    assert stage.rows("SELECT 1 FROM model_replies") == [], "what was said of it goes too"
     assert len(stage.rows("SELECT 1 FROM usage_ledger")) == 1  # money spent stays spent
+
+
+def test_what_was_said_of_a_deleted_item_stays_for_its_duplicate(stage: Stage) -> None:
+    stage.processed()
+    stage.processed(item=SECOND)
+    during_the_call(
+        stage,
+        lambda: void(stage.db.execute("DELETE FROM items WHERE item_id = %s", (FIRST,))),
+        lambda gate: message(gate=gate),
+    )
+    assert stage.ask(item=SECOND)["status"] == "analyzed"
+    assert stage.calls() == 1
+    assert len(stage.rows("SELECT 1 FROM usage_ledger")) == 1
+
+
+def test_a_reply_about_nothing_is_charged_once_however_often_it_is_tried(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.processed()
+    real = replies._insert
+
+    def unconfirmed(row: Any) -> bool:
+        stage.db.execute("DELETE FROM items")
+        real(row)
+        return real(row)
+
+    monkeypatch.setattr(replies, "_insert", unconfirmed)
+    stage.server.will_answer(message())
+    assert stage.ask()["status"] == "ignored"
+    assert stage.rows("SELECT 1 FROM model_replies") == []
+    assert len(stage.rows("SELECT 1 FROM usage_ledger")) == 1
+
+
+def test_who_is_chosen_and_cannot_be_asked_wakes_nobody(become: Callable[..., Stage]) -> None:
+    """A person's choice of a model that does not exist is no reason for an alarm."""
+    stage = become(key=None, ANALYZER="offline")
+    stage.processed()
+    before = stage.item()
+    answer = stage.ask(providers=["anthropic"], model="no-such-model", run_id="try-it")
+    assert answer == {"status": "kept", "code": "no_valid_analysis"}
+    assert stage.item() == before
+    assert stage.aws.published() == []
+    (line,) = stage.rows("SELECT event, detail FROM item_events WHERE event = 'kept'")
+    assert line["detail"]["message"] == "The provider or the model that was chosen cannot be asked here."
 
 
 def void(_: object) -> None:

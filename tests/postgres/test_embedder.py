@@ -483,6 +483,74 @@ def test_a_new_analysis_gives_a_refused_item_another_try(offline: Any, db: Datab
     assert row == {"status": "ready", "error_code": None, "error_message": None}
 
 
+def correct(db: Database, event: dict[str, Any], **said: Any) -> None:
+    """Say something of an item in place of the model; each time later than the last."""
+    columns = {"category": None, "headline": None, "summary": None, "tags": None, **said}
+    db.execute(
+        """
+        INSERT INTO corrections (user_id, item_id, category, headline, summary, tags, corrected_at)
+        VALUES (%(user_id)s, %(item_id)s, %(category)s, %(headline)s, %(summary)s, %(tags)s,
+                clock_timestamp())
+            ON CONFLICT (user_id, item_id) DO UPDATE
+           SET category = excluded.category, headline = excluded.headline, summary = excluded.summary,
+               tags = excluded.tags, corrected_at = excluded.corrected_at
+        """,
+        {**columns, "user_id": event["user_id"], "item_id": event["item_id"]},
+    )
+
+
+def test_a_correction_makes_another_vector_and_taking_it_back_the_old_one(
+    voyage: VoyageServer, db: Database
+) -> None:
+    event = analyzed(db)
+    asked = {"user_id": event["user_id"], "item_id": event["item_id"]}
+    run(batch(event))
+    (before,) = rows(db, "SELECT source_hash FROM embeddings")
+    run(asked)
+    assert len(voyage.requests) == 1, "nothing was corrected, and nothing is paid for again"
+    correct(db, event, headline="Tabby cat", tags=["pets", "home"])
+    run(asked)
+    assert voyage.requests[-1]["input"] == ["Tabby cat\nlandscape, pets, home"]
+    (corrected,) = rows(db, "SELECT source_hash FROM embeddings")
+    assert corrected != before
+    run(asked)
+    assert len(voyage.requests) == 2
+    db.execute("DELETE FROM corrections")
+    run(asked)
+    assert voyage.requests[-1]["input"] == ["Golden sunset over the sea\nlandscape"]
+    assert rows(db, "SELECT source_hash FROM embeddings") == [before]
+    assert status(db, event) == "ready"
+
+
+def test_a_correction_during_the_call_sends_the_message_round_again(
+    voyage: VoyageServer, aws: Aws, db: Database
+) -> None:
+    event, other = analyzed(db), analyzed(db, headline="A fox")
+
+    def corrected(request: Request) -> Answer:
+        correct(db, event, headline="Tabby cat")
+        return voyage_server.vectors(request, tokens=50)
+
+    voyage.answer = corrected
+    assert failed(run(batch(event, other))) == ["message-0"]
+    assert (status(db, event), status(db, other)) == ("analyzed", "ready")
+    voyage.answer = voyage_server.vectors
+    assert failed(run(batch(event))) == []
+    assert voyage.requests[-1]["input"] == ["Tabby cat\nlandscape"]
+    assert status(db, event) == "ready"
+
+
+def test_a_correction_gives_a_refused_item_another_try(offline: Any, db: Database) -> None:
+    event = analyzed(db, headline="!!!")
+    db.execute("UPDATE analyses SET raw_response = '{}'")
+    run(batch(event))
+    assert status(db, event) == "failed"
+    correct(db, event, summary="A cat")
+    run(batch(event))
+    (row,) = rows(db, "SELECT status, error_code, error_message FROM items")
+    assert row == {"status": "ready", "error_code": None, "error_message": None}
+
+
 def test_an_item_that_ends_loses_the_vector_of_an_older_analysis(offline: Any, db: Database) -> None:
     event = analyzed(db)
     run(batch(event))
@@ -539,7 +607,15 @@ def test_the_key_is_in_no_log(voyage: VoyageServer, db: Database, caplog: pytest
 
 @pytest.mark.parametrize(
     "statement",
-    [store.ITEMS, store.SAME_TEXT, store.LOCK_CURRENT, store.KEEP, store.READY, store.FORGET, store.CHARGE],
+    [
+        store.ITEMS,
+        store.SAME_TEXT,
+        store.LOCK_CURRENT,
+        store.CORRECTED,
+        store.KEEP,
+        store.READY,
+        store.FORGET,
+    ],
 )
 def test_every_statement_names_its_user(statement: str) -> None:
     assert "user_id" in statement

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from functions.api import question, search
+from functions.api.filters import Filters
 from shared import embeddings
 from tests.conftest import Aws
 from tests.fakes import voyage_server
@@ -73,10 +74,12 @@ def test_a_hit_says_what_it_is_and_why_it_was_found(alice: Caller, db: Database)
     }
     assert f"/alice/thumbnails/{wanted}.webp?" in hit["thumbnail_url"]
     assert "X-Amz-Expires=3600" in hit["thumbnail_url"]
-    assert 2 < hit["text_rank"] < 3, "both words, and their places"
+    assert 0.7 < hit["text_score"] < 0.9, "both words stand in the headline"
     assert 0.3 < hit["similarity"] <= 1
-    assert (hit["text_position"], hit["vector_position"]) == (1, 1)
-    assert hit["score"] == pytest.approx(2 / 61)
+    assert hit["vector_score"] == pytest.approx((hit["similarity"] - 0.14) / 0.86)
+    assert hit["score"] == pytest.approx(1 - (1 - hit["text_score"]) * (1 - hit["vector_score"]))
+    assert hit["explanation"] is None
+    assert answer.body["next_cursor"] is None
 
 
 def test_a_natural_question_finds_what_holds_some_of_its_words_the_best_first(
@@ -187,7 +190,7 @@ def test_what_cannot_be_shown_is_never_found(alice: Caller, db: Database) -> Non
 
 
 def test_many_rejected_pictures_do_not_push_a_good_one_out(alice: Caller, db: Database) -> None:
-    for number in range(search.CANDIDATES + 5):
+    for number in range(30):
         picture(db, "alice", "Lighthouse", status="rejected", vector=None, item_id=UUID(int=number))
     good = picture(db, "alice", "Lighthouse", vector=None, item_id=UUID(int=2**100))
     assert found(alice, "lighthouse") == [good]
@@ -224,23 +227,28 @@ def test_a_question_out_of_bounds_is_a_problem(alice: Caller) -> None:
         assert alice.get("/search", **query).status == 422, query
 
 
-def test_both_halves_are_fused_by_rank(voyage: VoyageServer, alice_on_voyage: Caller, db: Database) -> None:
+def test_what_both_halves_find_comes_first(
+    voyage: VoyageServer, alice_on_voyage: Caller, db: Database
+) -> None:
     voyage.answer = lambda request: voyage_server.vectors(request, [towards(1)], tokens=3)
     model = embeddings.VOYAGE.name
-    words_first = picture(db, "alice", "Lighthouse", vector=towards(0.3), model=model)
-    both = picture(db, "alice", "Coast", summary="With a lighthouse", vector=towards(0.9), model=model)
-    meaning_only = picture(db, "alice", "Beacon", vector=towards(0.8), model=model)
-    words_only = picture(db, "alice", "Sea", details={"extracted_text": ["lighthouse"]}, vector=None)
+    both = picture(db, "alice", "Lighthouse", vector=towards(0.7), model=model)
+    meaning_only = picture(db, "alice", "Beacon", vector=towards(0.9), model=model)
+    words_only = picture(db, "alice", "Lighthouse at night", vector=None)
+    hardly = picture(db, "alice", "Coast", summary="With a lighthouse", vector=towards(0.1), model=model)
     picture(db, "alice", "Ramen", vector=towards(0.1), model=model)
     hits = alice_on_voyage.get("/search", q="lighthouse").body["hits"]
-    assert [hit["item_id"] for hit in hits] == [both, words_first, meaning_only, words_only]
-    positions = [(hit["text_position"], hit["vector_position"]) for hit in hits]
-    assert positions == [(2, 1), (1, 3), (None, 2), (3, None)]
-    scores = [1 / 62 + 1 / 61, 1 / 61 + 1 / 63, 1 / 62, 1 / 63]
-    assert [hit["score"] for hit in hits] == pytest.approx(scores)
-    assert [hit["similarity"] for hit in hits[:3]] == pytest.approx([0.9, 0.3, 0.8], abs=1e-3)
-    assert hits[3]["similarity"] is None
-    assert [math.floor(hit["text_rank"]) for hit in hits] == [1, 1, 0, 1]
+    assert [hit["item_id"] for hit in hits] == [both, meaning_only, words_only, hardly]
+    similarities = [hit["similarity"] for hit in hits]
+    assert similarities[2] is None
+    assert similarities[:2] + similarities[3:] == pytest.approx([0.7, 0.9, 0.1], abs=1e-3)
+    nearness = [hit["vector_score"] for hit in hits]
+    assert nearness[2] is None
+    assert nearness[:2] + nearness[3:] == pytest.approx([0.45 / 0.75, 0.65 / 0.75, 0], abs=2e-3)
+    assert hits[1]["text_score"] == 0
+    assert hits[0]["score"] > hits[0]["text_score"] > hits[2]["text_score"] > hits[3]["text_score"] > 0
+    for hit in hits:
+        assert hit["score"] == pytest.approx(1 - (1 - hit["text_score"]) * (1 - (hit["vector_score"] or 0)))
 
 
 @pytest.fixture
@@ -254,7 +262,7 @@ def test_what_is_found_by_words_alone_shows_its_similarity_too(
     voyage.answer = lambda request: voyage_server.vectors(request, [towards(1)])
     picture(db, "alice", "Lighthouse", vector=towards(0.1), model=embeddings.VOYAGE.name)
     (hit,) = alice_on_voyage.get("/search", q="lighthouse").body["hits"]
-    assert hit["vector_position"] is None
+    assert hit["vector_score"] == 0
     assert hit["similarity"] == pytest.approx(0.1, abs=1e-3)
 
 
@@ -313,11 +321,44 @@ def test_without_meaning_words_answer_and_a_note_says_so(
         voyage.will_answer(bad)
         first = alice_on_voyage.get("/search", q=asked)
         assert first.status == 200, bad
-        assert first.body["mode"] == "words", bad
+        assert first.body["mode"] == "text", bad
         assert first.body["notes"] == ["meaning search is unavailable, words only"]
         assert [(hit["item_id"], hit["similarity"]) for hit in first.body["hits"]] == [(cat, None)]
         again = alice_on_voyage.get("/search", q=asked)
         assert again.body["mode"] == "hybrid", "a failure is not remembered"
+
+
+def test_a_page_is_searched_as_the_one_before_or_not_at_all(
+    voyage: VoyageServer, alice_on_voyage: Caller, db: Database
+) -> None:
+    for number in range(3):
+        picture(db, "alice", "Tabby cat", vector=towards(0.5 + number / 10), model=embeddings.VOYAGE.name)
+    asked = {"q": "cat", "limit": 1}
+    with_meaning = alice_on_voyage.get("/search", **asked).body["next_cursor"]
+    question.bought_vector.cache_clear()
+    voyage.will_answer(voyage_server.BROKEN)
+    answer = alice_on_voyage.get("/search", **asked, cursor=with_meaning)
+    assert (answer.status, answer.body["type"]) == (503, "urn:problem-type:magpie:unavailable")
+    assert alice_on_voyage.get("/search", **asked, cursor=with_meaning).body["mode"] == "hybrid"
+    question.bought_vector.cache_clear()
+    voyage.will_answer(voyage_server.BROKEN)
+    words_only = alice_on_voyage.get("/search", **asked).body
+    assert words_only["mode"] == "text"
+    second = alice_on_voyage.get("/search", **asked, cursor=words_only["next_cursor"]).body
+    assert (second["mode"], second["hits"][0]["similarity"]) == ("text", None)
+
+
+def test_meaning_alone_cannot_be_searched_for_without_it(
+    voyage: VoyageServer, alice_on_voyage: Caller, db: Database
+) -> None:
+    picture(db, "alice", "Tabby cat", vector=towards(1), model=embeddings.VOYAGE.name)
+    voyage.will_answer(voyage_server.BROKEN)
+    body = alice_on_voyage.get("/search", q="cat", mode="vector").body
+    assert (body["mode"], body["hits"]) == ("vector", [])
+    assert body["notes"] == ["meaning search is unavailable"]
+    voyage.requests.clear()
+    assert len(alice_on_voyage.get("/search", q="cat", mode="text").body["hits"]) == 1
+    assert voyage.requests == [], "a vector that is not needed is not bought"
 
 
 def test_a_slow_model_is_not_waited_for(
@@ -333,7 +374,7 @@ def test_a_slow_model_is_not_waited_for(
     monkeypatch.setattr(question, "TIMEOUT_SECONDS", 0.2)
     question._pool.cache_clear()
     try:
-        assert alice_on_voyage.get("/search", q="cat").body["mode"] == "words"
+        assert alice_on_voyage.get("/search", q="cat").body["mode"] == "text"
     finally:
         silence.set()
         question._pool.cache_clear()
@@ -343,7 +384,7 @@ def test_a_missing_key_leaves_words(function_env: Callable[..., dict[str, str]],
     environment = function_env("Api", EMBEDDER="voyage")
     cat = picture(db, "alice", "Tabby cat")
     answer = Caller("alice", environment["USER_POOL_CLIENT_ID"]).get("/search", q="cat")
-    assert answer.body["mode"] == "words"
+    assert answer.body["mode"] == "text"
     assert [hit["item_id"] for hit in answer.body["hits"]] == [cat]
 
 
@@ -385,16 +426,65 @@ def test_the_covering_index_and_the_word_index_serve_the_search(alice: Caller, d
     db.execute("VACUUM ANALYZE items")
     db.execute("VACUUM ANALYZE embeddings")
     db.execute("VACUUM ANALYZE search_documents")
-    asked = question.Question("word77", "word77", embeddings.OFFLINE, embeddings.halfvec(towards(1)))
-    rows = db.execute("EXPLAIN " + search.SEARCH, search.parameters("alice", asked, 20)).fetchall()
-    plan = "\n".join(str(row["QUERY PLAN"]) for row in rows)
-    assert "Index Only Scan using embeddings_exact on embeddings" in plan
-    assert "Bitmap Index Scan on search_documents_words" in plan
+    terms = (question.Term("word77", ("word77",)),)
+    vector = embeddings.halfvec(towards(1))
+    asked = question.Question("word77", "hybrid", terms, embeddings.OFFLINE, vector)
+    for filters in (Filters(), Filters(category="photo"), Filters(duplicate=True)):
+        wanted = search.Search(asked, filters, 20)
+        rows = db.execute(
+            "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) " + search.statement(wanted),
+            search.parameters("alice", wanted),
+        )
+        plan = "\n".join(str(row["QUERY PLAN"]) for row in rows.fetchall())
+        assert "Index Only Scan using embeddings_exact on embeddings" in plan
+        assert "Bitmap Index Scan on search_documents_keys" in plan
+        assert "BitmapAnd" not in plan, "the keys alone say whose documents they are"
+        for table in ("items", "analyses", "corrections", "embeddings", "search_documents"):
+            assert f"Seq Scan on {table}" not in plan
 
 
-def test_every_part_of_the_statement_names_its_user() -> None:
-    parts = search.SEARCH.split(" AS (\n")[1:]
-    assert len(parts) == 3
-    assert all("user_id" in part for part in parts)
-    assert search.SEARCH.count("%(user_id)s") == 4
-    assert "user_id" in question.CHARGE
+def test_a_search_reads_no_more_where_others_have_much(alice: Caller, db: Database) -> None:
+    """Buffers, which are the same on every machine: of what alice has, whatever the others hold."""
+    for number in range(40):
+        picture(db, "alice", f"Lighthouse number{number}", vector=towards(0.5))
+    vector = embeddings.halfvec(towards(1))
+    terms = (question.Term("lighthous", ("lighthouse",)),)
+    wanted = search.Search(
+        question.Question("lighthouse", "hybrid", terms, embeddings.OFFLINE, vector), Filters(), 20
+    )
+
+    def buffers() -> int:
+        for table in ("items", "analyses", "embeddings", "search_documents"):
+            db.execute(f"VACUUM ANALYZE {table}")
+        row = db.execute(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + search.statement(wanted),
+            search.parameters("alice", wanted),
+        ).fetchone()
+        assert row is not None
+        plan = row["QUERY PLAN"][0]["Plan"]
+        assert plan["Actual Rows"] == 21
+        return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+    alone = buffers()
+    db.execute(
+        """
+        INSERT INTO items (user_id, item_id, filename, object_key, status, analysis_version)
+        SELECT 'user ' || number % 40, gen_random_uuid(), 'a.jpg', '', 'ready', 1
+          FROM generate_series(1, 4000) AS number
+        """
+    )
+    db.execute(
+        """
+        INSERT INTO embeddings (user_id, item_id, model, dimensions, embedding, analysis_version, source_hash)
+        SELECT user_id, item_id, %s, 1024, %s::halfvec, 1, '' FROM items WHERE user_id <> 'alice'
+        """,
+        (embeddings.OFFLINE.name, embeddings.halfvec(towards(0.5))),
+    )
+    db.execute(
+        """
+        INSERT INTO search_documents (user_id, item_id, document)
+        SELECT user_id, item_id, to_tsvector('english', 'lighthouse') FROM items WHERE user_id <> 'alice'
+        """
+    )
+    # An index that has grown a level higher is one page more for each look-up.
+    assert buffers() < alone + 150

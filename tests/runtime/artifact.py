@@ -114,7 +114,7 @@ def _content() -> str:
     """Hash everything that goes into the artifact."""
     digest = hashlib.sha256()
     paths = [ROOT / "template.yaml", ROOT / "samconfig.toml"]
-    for folder in ("functions", "shared", "migrations"):
+    for folder in ("functions", "shared", "migrations", "web"):
         paths += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
     for path in paths:
         if "__pycache__" not in path.parts:

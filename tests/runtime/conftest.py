@@ -23,6 +23,8 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 from local import resources, template
+from tests.fakes import moto_state
+from tests.parallel import say_at_the_end
 from tests.runtime import artifact as building
 from tests.runtime.artifact import ROOT, Artifact
 from tests.runtime.permissions import FUNCTION_KEY, Recorder
@@ -39,24 +41,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(600))
 
 
-BUILT = pytest.StashKey[Artifact]()
-
-
 @pytest.fixture(scope="session")
 def artifact(request: pytest.FixtureRequest) -> Artifact:
     try:
         built = building.build()
     except building.NoPythonError as error:
         pytest.skip(str(error))
-    request.config.stash[BUILT] = built
+    sizes = [f"{function:<16} {built.megabytes(function):6.1f} MB" for function in built.functions()]
+    say_at_the_end(request.config, "unzipped size on Lambda, layers included", sizes)
     return built
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if built := config.stash.get(BUILT, None):
-        terminalreporter.section("unzipped size on Lambda, layers included")
-        for function in built.functions():
-            terminalreporter.write_line(f"{function:<16} {built.megabytes(function):6.1f} MB")
 
 
 @dataclass(frozen=True)
@@ -122,11 +115,19 @@ class Aws:
         self.client("ssm").put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
 
 
+@pytest.fixture(scope="session")
+def made(endpoint: Endpoint) -> moto_state.State:
+    assert urllib3.request("POST", f"{endpoint.url}/moto-api/reset", timeout=10).status == 200
+    aws = Aws(endpoint.url, endpoint.recorder)
+    return moto_state.take(aws, aws.template, aws.recorder, aws.s3)
+
+
 @pytest.fixture
-def aws(endpoint: Endpoint) -> Aws:
+def aws(endpoint: Endpoint, made: moto_state.State) -> Aws:
     assert urllib3.request("POST", f"{endpoint.url}/moto-api/reset", timeout=10).status == 200
     endpoint.recorder.forget()
-    return Aws(endpoint.url, endpoint.recorder)
+    aws: Aws = moto_state.put_back(made)
+    return aws
 
 
 @dataclass
@@ -248,7 +249,8 @@ def lambda_function(
             "AWS_ENDPOINT_URL": aws.endpoint,
             "AWS_LAMBDA_FUNCTION_NAME": function.name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout),
+            # Cognito gives its triggers five seconds; how fast this machine starts one is not asked here.
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(max(function.timeout, 30)),
             **changed,
         }
         aws.put_parameter(environment["DATABASE_URL_PARAMETER"], database)

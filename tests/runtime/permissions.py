@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qs, unquote
+from xml.etree import ElementTree
 
 from local.resources import Resources
 from local.template import REGION, Template
@@ -39,7 +40,8 @@ class Recorder:
         key, service = _signer(environ)
         if key.startswith(FUNCTION_KEY):
             body = b""
-            if "HTTP_X_AMZ_TARGET" in environ:
+            # What is asked for stands in the body, or what it is asked for.
+            if "HTTP_X_AMZ_TARGET" in environ or environ.get("QUERY_STRING", "").startswith("delete"):
                 body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
                 environ["wsgi.input"] = BytesIO(body)
             self._calls += [(key, call) for call in _calls(service, environ, body)]
@@ -63,7 +65,7 @@ def _signer(environ: dict[str, Any]) -> tuple[str, str]:
 
 def _calls(service: str, environ: dict[str, Any], body: bytes) -> Iterator[Call]:
     if service == "s3":
-        yield _s3(environ)
+        yield from _s3(environ, body)
         return
     operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
     assert operation, f"a request to {service} that this recorder cannot read"
@@ -77,21 +79,41 @@ def _calls(service: str, environ: dict[str, Any], body: bytes) -> Iterator[Call]
     elif service == "sqs":
         name = asked.get("QueueName") or asked["QueueUrl"].rpartition("/")[2]
         yield Call(f"sqs:{operation}", f"{here}:{name}")
+    elif service == "states":
+        yield Call(f"states:{operation}", asked.get("executionArn") or asked["stateMachineArn"])
     elif service == "dynamodb":
         yield Call(f"dynamodb:{operation}", f"{here}:table/{asked['TableName']}")
+    elif service == "cognito-idp":
+        yield Call(f"cognito-idp:{operation}", f"{here}:userpool/{asked['UserPoolId']}")
     else:
         raise AssertionError(f"a request to {service} that this recorder cannot read")
 
 
-def _s3(environ: dict[str, Any]) -> Call:
+def _s3(environ: dict[str, Any], body: bytes) -> Iterator[Call]:
+    """Yield what a request to S3 has to be allowed: some ask for several things at once.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
+    """
     bucket, _, key = unquote(environ["PATH_INFO"]).removeprefix("/").partition("/")
-    if not key:
-        return Call("s3:ListBucket", f"arn:aws:s3:::{bucket}")
-    version = "versionId=" in environ.get("QUERY_STRING", "")
-    verb = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
-    action = verb[environ["REQUEST_METHOD"]]
-    versioned = version and action in ("GetObject", "DeleteObject")
-    return Call(f"s3:{action}{'Version' if versioned else ''}", f"arn:aws:s3:::{bucket}/{key}")
+    query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    method, here = environ["REQUEST_METHOD"], f"arn:aws:s3:::{bucket}"
+    if method == "POST" and "delete" in query:
+        whole = ElementTree.fromstring(body)  # noqa: S314 - written by our own function
+        for each in whole.iterfind("{*}Object"):
+            versioned = "Version" if each.find("{*}VersionId") is not None else ""
+            yield Call(f"s3:DeleteObject{versioned}", f"{here}/{each.findtext('{*}Key')}")
+    elif not key:
+        kinds = {"versions": "s3:ListBucketVersions", "uploads": "s3:ListBucketMultipartUploads"}
+        (action,) = {kinds[name] for name in query if name in kinds} or {"s3:ListBucket"}
+        yield Call(action, here)
+    elif method == "DELETE" and "uploadId" in query:
+        yield Call("s3:AbortMultipartUpload", f"{here}/{key}")
+    else:
+        verb = {"GET": "Get", "HEAD": "Get", "PUT": "Put", "POST": "Put", "DELETE": "Delete"}[method]
+        versioned = "Version" if "versionId" in query and verb != "Put" else ""
+        yield Call(f"s3:{verb}Object{versioned}", f"{here}/{key}")
+        if "HTTP_X_AMZ_TAGGING" in environ:
+            yield Call("s3:PutObjectTagging", f"{here}/{key}")
 
 
 def allowed(call: Call, statements: list[dict[str, Any]]) -> bool:

@@ -1,5 +1,7 @@
 """That the check of permissions finds what it is for."""
 
+from typing import Any
+
 from tests.runtime import permissions
 from tests.runtime.conftest import Aws
 from tests.runtime.permissions import Call
@@ -14,6 +16,9 @@ def test_a_role_allows_what_its_function_does_and_nothing_near_it(aws: Aws) -> N
         ("s3:PutObject", aws.media, image, True),
         ("s3:PutObject", aws.uploads, original, False),
         ("s3:DeleteObject", aws.uploads, original, False),
+        ("s3:DeleteObjectVersion", aws.uploads, original, True),
+        ("s3:DeleteObjectVersion", aws.media, image, True),
+        ("s3:DeleteObjectVersion", aws.media, "user/exports/everything.zip", False),
         ("s3:PutObject", aws.media, "user/exports/everything.zip", False),
         ("s3:GetObject", "another-bucket", original, False),
     ):
@@ -33,3 +38,17 @@ def test_a_function_publishes_on_our_bus_and_on_no_other(aws: Aws) -> None:
     buses = "arn:aws:events:us-east-1:123456789012:event-bus"
     assert permissions.allowed(Call("events:PutEvents", f"{buses}/{aws.resources.ref('EventBus')}"), may)
     assert not permissions.allowed(Call("events:PutEvents", f"{buses}/default"), may)
+
+
+def test_many_objects_deleted_at_once_count_one_by_one() -> None:
+    first = "<Object><Key>u/a&amp;b</Key><VersionId>1</VersionId></Object>"
+    body = f"<Delete>{first}<Object><Key>u/c</Key></Object></Delete>".encode()
+    asked: dict[str, Any] = {"PATH_INFO": "/bucket", "QUERY_STRING": "delete", "REQUEST_METHOD": "POST"}
+    assert list(permissions._calls("s3", asked, body)) == [
+        Call("s3:DeleteObjectVersion", "arn:aws:s3:::bucket/u/a&b"),
+        Call("s3:DeleteObject", "arn:aws:s3:::bucket/u/c"),
+    ]
+    listed = {**asked, "QUERY_STRING": "versions&prefix=u%2F", "REQUEST_METHOD": "GET"}
+    assert list(permissions._calls("s3", listed, b"")) == [
+        Call("s3:ListBucketVersions", "arn:aws:s3:::bucket")
+    ]

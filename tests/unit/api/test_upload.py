@@ -88,8 +88,9 @@ def test_the_form_asks_for_the_declared_or_the_likely_type(
 
 
 def test_only_a_size_that_is_said_and_too_large_is_refused() -> None:
-    refuse_too_large(NewItem(filename="a"), 10)
-    refuse_too_large(NewItem(filename="a", size=10), 10)
+    fits = [NewItem(filename="a"), NewItem(filename="a", size=10)]
+    refuse_too_large(fits, ["body.items.0.", "body.items.1."], 10)
     with pytest.raises(Problem) as caught:
-        refuse_too_large(NewItem(filename="a", size=11), 10)
+        refuse_too_large([*fits, NewItem(filename="a", size=11)], ["0.", "1.", "body.items.2."], 10)
+    assert [error["field"] for error in caught.value.errors] == ["body.items.2.size"]
     assert caught.value.status == 413

@@ -48,6 +48,15 @@ def test_what_says_most_of_a_picture_comes_first() -> None:
     )
 
 
+def test_what_a_person_said_stands_in_the_place_of_what_the_model_said() -> None:
+    none: dict[str, Any] = dict.fromkeys(("category", "headline", "summary", "tags"))
+    assert embedded_text(analysis(), none) == embedded_text(analysis(), {}) == embedded_text(analysis())
+    corrected = embedded_text(analysis(), none | {"headline": "A cat", "tags": ["pets", "home"]})
+    assert corrected.startswith("A cat\nlandscape, pets, home\nThe sun sets")
+    assert embedded_text(analysis(), none | {"tags": []}).splitlines()[1] == "landscape"
+    assert embedded_text({}, {"category": "pet", "summary": "It sleeps."}) == "pet\nIt sleeps."
+
+
 def test_a_photographed_page_does_not_drown_what_the_picture_is() -> None:
     page = analysis(image_details={"extracted_text": ["word " * 50_000]})
     text = embedded_text(page)

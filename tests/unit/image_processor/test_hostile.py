@@ -4,7 +4,7 @@ import io
 import struct
 import time
 import zlib
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import get_args
 
@@ -92,6 +92,7 @@ def bmp(width: int, height: int, compression: int = 0, data: bytes = b"") -> byt
     return b"BM" + struct.pack("<LLL", 1078 + len(data), 0, 1078) + header + palette + data
 
 
+@cache
 def zeros(pixels: int) -> bytes:
     """So many zeros, compressed a thousandfold."""
     packer = zlib.compressobj(9)

@@ -1,0 +1,110 @@
+"""Somebody who has used everything: a row in every table, objects of every kind in both buckets."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+
+from shared import items
+from tests.conftest import Aws
+from tests.fakes.pictures import picture
+
+Database = psycopg.Connection[dict[str, Any]]
+
+REST = """
+INSERT INTO item_events (user_id, item_id, stage, event) VALUES (%(user)s, %(item)s, 'api', 'pending');
+INSERT INTO corrections (user_id, item_id, headline, tags) VALUES (%(user)s, %(item)s, 'Mine', '{one,two}');
+INSERT INTO model_replies (user_id, sha256, prompt_hash, provider, model, reply)
+VALUES (%(user)s, 'ab', 'hash', 'offline', 'offline-1', '{"said": "ö"}');
+INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens, cost_usd)
+VALUES (%(user)s, %(item)s, 'analyzer', 'anthropic', 'claude', 1200, 0.001234567);
+INSERT INTO user_profiles (user_id, email, email_key, subscription_tier, usage_limits)
+VALUES (%(user)s, %(email)s, %(email)s, 'free', '{"items": 2000}');
+INSERT INTO audit_log (user_id, event, outcome) VALUES (%(user)s, 'signed_in', 'allowed');
+INSERT INTO deleted_items (user_id, item_id, object_key) VALUES (%(user)s, gen_random_uuid(), 'gone');
+INSERT INTO exports (user_id, export_id, status, finished_at)
+VALUES (%(user)s, gen_random_uuid(), 'succeeded', now() - interval '2 days');
+INSERT INTO scans (user_id, scan_id, name, work, schedule, zone)
+VALUES (%(user)s, gen_random_uuid(), 'nightly', '{"check": "objects"}', '{"every": "day", "at": "03:00"}',
+        'UTC');
+INSERT INTO scan_runs (user_id, run_id, kind, request) VALUES (%(user)s, %(run)s, 'reprocess', '{}');
+INSERT INTO scan_results (user_id, run_id, item_id, run_owner, outcome, began_at)
+VALUES (%(user)s, %(run)s, %(item)s, %(user)s, 'done', now());
+INSERT INTO scan_findings (user_id, run_id, kind, subject, run_owner)
+VALUES (%(user)s, %(run)s, 'missing', 'key', %(user)s);
+INSERT INTO sweeps (user_id, item_id, status) VALUES (%(user)s, %(item)s, 'processed')
+"""
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What there is.
+
+    Attributes:
+        first, second: ids of the two items; the first one's original has two versions.
+        versions: of all objects, delete markers included; `size` is their bytes.
+    """
+
+    user_id: str
+    first: UUID
+    second: UUID
+    versions: int
+    size: int
+
+
+def everything_of(db: Database, aws: Aws, user_id: str) -> Belongings:
+    """Give a user a bit of everything."""
+    first, second = uuid4(), uuid4()
+    old = aws.s3.put_object(Bucket=aws.uploads, Key=items.uploads_key(user_id, first), Body=b"old")
+    new = aws.s3.put_object(Bucket=aws.uploads, Key=items.uploads_key(user_id, first), Body=b"original")
+    assert old["VersionId"] != new["VersionId"]
+    more = {"object_version": new["VersionId"], "sha256": "ab", "file_size": 8, "perceptual_hash": -1}
+    picture(db, user_id, "Tabby cat", item_id=first, summary="Grüße \U0001f431", **more)
+    picture(db, user_id, "A dog", item_id=second, status="pending", image_width=None, thumbnail_width=None)
+    values = {"user": user_id, "item": first, "run": uuid4(), "email": f"{user_id}@example.com"}
+    for statement in REST.split(";"):
+        db.execute(statement, values)
+    kept = {
+        items.image_key(user_id, first): b"image",
+        items.thumbnail_key(user_id, first): b"thumb",
+        f"{user_id}/exports/{uuid4()}.ndjson.gz": b"export",
+        f"{user_id}/sp ace & <ö>+%41": b"operator's",
+    }
+    for key, body in kept.items():
+        aws.s3.put_object(Bucket=aws.media, Key=key, Body=body)
+    aws.s3.delete_object(Bucket=aws.media, Key=items.thumbnail_key(user_id, first))  # leaves a marker
+    aws.s3.create_multipart_upload(Bucket=aws.media, Key=f"{user_id}/exports/half")
+    size = len(b"old") + len(b"original") + sum(len(body) for body in kept.values())
+    return Belongings(user_id, first, second, versions=2 + len(kept) + 1, size=size)
+
+
+def rows(db: Database, user_id: str) -> dict[str, int]:
+    """Number of a user's rows, by table, of every table that could hold one."""
+    from psycopg import sql
+
+    tables = db.execute(
+        """
+        SELECT DISTINCT table_name AS name FROM information_schema.columns
+          JOIN information_schema.tables USING (table_schema, table_name)
+         WHERE column_name = 'user_id' AND table_schema = 'public' AND table_type = 'BASE TABLE'
+        """
+    ).fetchall()
+    query = sql.SQL("SELECT count(*) AS number FROM {} WHERE user_id = %s")
+    found = {}
+    for table in (row["name"] for row in tables):
+        row = db.execute(query.format(sql.Identifier(table)), (user_id,)).fetchone()
+        assert row is not None
+        found[table] = int(row["number"])
+    return found
+
+
+def object_versions(aws: Aws, user_id: str) -> list[tuple[str, str]]:
+    """Bucket and key of every version and marker of a user's objects, and of their unfinished uploads."""
+    found = []
+    for bucket in (aws.uploads, aws.media):
+        page = aws.s3.list_object_versions(Bucket=bucket, Prefix=f"{user_id}/")
+        versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        uploads = aws.s3.list_multipart_uploads(Bucket=bucket, Prefix=f"{user_id}/").get("Uploads", [])
+        found += [(bucket, each["Key"]) for each in [*versions, *uploads]]
+    return found
