@@ -571,6 +571,7 @@ RUN_ABOVE = {
         for way in ("queue", "envelope", "direct")
     ),
     *(f"api/{name}" for name in ("create_item", "get_item", "list_items", "search", "health", "version")),
+    *(f"api/{name}" for name in ("openapi", "docs")),
     *(f"api/{name}" for name in ("search_by_post", "similar", "duplicates")),
     *(
         f"api/{name}"
