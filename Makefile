@@ -5,7 +5,7 @@ export SAM_CLI_TELEMETRY := 0
 # As many processes as there are processors; tests/parallel.py says which runs what.
 TOGETHER := --numprocesses logical --maxprocesses 4
 
-.PHONY: help demo up test check lint quick lock generate events openapi build clean
+.PHONY: help demo up test check lint quick lock generate events openapi bench build clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -38,7 +38,8 @@ quick:
 # Every lock file takes its versions from requirements/dev.txt, so that what is tested is what runs.
 # Pins stay as they are where they can; to take newer versions, remove that file first.
 UV := .venv/bin/uv pip compile --quiet --no-header --no-emit-index-url --generate-hashes
-HERE := --universal --python-version 3.11
+# pytrec-eval-terrier asks for scipy, 110 MB, and never imports it.
+HERE := --universal --python-version 3.11 --no-emit-package scipy
 LAMBDA := --python-version 3.13 --python-platform x86_64-manylinux_2_28 -c requirements/dev.txt
 
 lock:  ## Write every lock file from the .in file beside it
@@ -46,6 +47,7 @@ lock:  ## Write every lock file from the .in file beside it
 	$(UV) $(HERE) requirements/dev.in -o requirements/dev.txt
 	$(UV) $(HERE) -c requirements/dev.txt requirements/local.in -o requirements/local.txt
 	$(UV) $(HERE) --no-deps requirements/photos.in -o requirements/photos.txt
+	$(UV) $(HERE) -c requirements/dev.txt requirements/bench.in -o requirements/bench.txt
 	set -e; for asked in requirements/runtime.in shared/requirements.in functions/*/requirements.in; do \
 		$(UV) $(LAMBDA) $$asked -o $${asked%.in}.txt; done
 
@@ -59,7 +61,12 @@ openapi:  ## Write docs/openapi.json and its copy for the API from the API's rou
 	@./bootstrap dev
 	@$(PYTHON) -m docs.openapi
 
-build:  ## Build what is deployed, and print how large it is
+# QUICK=1 measures little of each, JSON=1 prints one document.
+bench:  ## Measure search, the planner and a run (QUICK=1 for two minutes, JSON=1)
+	@./bootstrap dev
+	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(if $(JSON),--json)
+
+build:  ## Build what is deployed, compiled, and print how large it is
 	@./bootstrap dev
 	@$(PYTHON) -m tests.runtime.artifact
 

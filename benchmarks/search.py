@@ -116,7 +116,10 @@ def measure(
             first = call(user, "/items", limit=1)["items"][0]["item_id"]
 
             def search(number: int, user: str = user, **more: Any) -> Any:
-                return call(user, "/search", q=questions[number], **more)
+                return call(user, "/search", **{"q": questions[number], **more})
+
+            def misspelt(number: int, search: Any = search) -> Any:
+                return search(number, q=" ".join(slipped(word) for word in questions[number].split()))
 
             def scan(number: int, user: str = user) -> Any:
                 named = {"user_id": user, "model": MODEL, "vector": vectors[number]}
@@ -137,6 +140,7 @@ def measure(
             calls[f"vectors, bare, {size:,}"] = scan
             for name, more in filtered.items():
                 calls[f"{name}, {size:,}"] = lambda number, search=search, more=more: search(number, **more)
+            calls[f"misspelt, {size:,}"] = misspelt
             for name, path in (
                 ("list", "/items"),
                 ("show", f"/items/{first}"),
@@ -148,6 +152,12 @@ def measure(
             # One user after the other: together they have more than the server keeps in its own memory.
             times |= interleaved(calls, rounds)
         return times
+
+
+def slipped(word: str) -> str:
+    """Return a word with two letters in each other's place."""
+    middle = len(word) // 2
+    return word[: middle - 1] + word[middle] + word[middle - 1] + word[middle + 1 :]
 
 
 def duplicates(collection: Collection, call: Call) -> dict[str, float]:

@@ -13,8 +13,16 @@ from typer.exceptions import TyperException
 from cli.add import add
 from cli.browse import list_items, search, show
 from cli.demo import demo
+from cli.dlq import app as dlq
 from cli.doctor import doctor
 from cli.errors import CommandError
+from cli.evaluate import evaluate
+from cli.evaluate_analyses import evaluate_analyses
+from cli.exporting import export
+from cli.importing import import_collection
+from cli.reprocess import reprocess
+from cli.runs import app as runs
+from cli.scans import app as scans
 from cli.sign_in import login, logout, token, whoami
 from cli.tick import tick
 from cli.up import up
@@ -53,6 +61,8 @@ def _options(
 
 
 ON_THIS_MACHINE, PICTURES, DEPLOYMENTS = "On this machine", "Pictures", "Deployments"
+RUNS_AND_SCANS = "Runs and scans"
+MEASURES = "Measuring"
 app.command(rich_help_panel=ON_THIS_MACHINE)(up)
 app.command(rich_help_panel=ON_THIS_MACHINE)(demo)
 app.command(rich_help_panel=ON_THIS_MACHINE)(doctor)
@@ -61,6 +71,14 @@ app.command(rich_help_panel=PICTURES)(add)
 app.command("list", rich_help_panel=PICTURES)(list_items)
 app.command(rich_help_panel=PICTURES)(show)
 app.command(rich_help_panel=PICTURES)(search)
+app.command("import", rich_help_panel=PICTURES)(import_collection)
+app.command(rich_help_panel=PICTURES)(export)
+app.command(rich_help_panel=RUNS_AND_SCANS)(reprocess)
+app.add_typer(runs, name="runs", rich_help_panel=RUNS_AND_SCANS)
+app.add_typer(scans, name="scans", rich_help_panel=RUNS_AND_SCANS)
+app.add_typer(dlq, name="dlq", rich_help_panel=RUNS_AND_SCANS)
+app.command("eval", rich_help_panel=MEASURES)(evaluate)
+app.command("eval-analyses", rich_help_panel=MEASURES)(evaluate_analyses)
 app.command(rich_help_panel=DEPLOYMENTS)(login)
 app.command(rich_help_panel=DEPLOYMENTS)(logout)
 app.command(rich_help_panel=DEPLOYMENTS)(whoami)

@@ -1,23 +1,17 @@
 """`magpie list`, `show` and `search`: what is there, all about one item, and finding."""
 
-import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.errors import CommandError, UsageError
+from cli.errors import UsageError
 from cli.options import ApiUrl, Data, Json
 
 if TYPE_CHECKING:
     from cli.client import Api
     from cli.output import Output
-
-PREFIX = 6
-"""The fewest characters of an id that stand for it."""
-PREFIX_ITEMS = 5000
-"""How many of the newest items are searched for an id's beginning."""
 
 TOLD_ELSEWHERE = {"summary", "headline", "category", "version", "provider", "model", "created_at"}
 """What `show` says of an analysis before its details."""
@@ -111,11 +105,8 @@ def show(
     from cli.output import Output
 
     out = Output(json)
-    wanted = item_id.strip().lower()
-    if not re.fullmatch(r"[0-9a-f-]{6,36}", wanted):
-        raise UsageError(f"{item_id!r} is no item's id, nor at least {PREFIX} characters of one.")
     with connect(data, api_url) as api:
-        item = api.item(resolve(api, wanted))
+        item = api.item(resolve(api, item_id))
     if json:
         out.document(item)
     else:
@@ -127,25 +118,12 @@ def resolve(api: "Api", wanted: str) -> str:
     """Return the id that begins as given, among the newest items.
 
     Raises:
-        CommandError: `not_found`, or `ambiguous` when several do.
+        UsageError, CommandError: as `ids.resolve`.
     """
-    digits = wanted.replace("-", "")
-    if len(digits) == 32:
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-    found: list[str] = []
-    seen = 0
-    for page in api.pages():
-        ids = [str(item["item_id"]) for item in page]
-        found += [each for each in ids if each.replace("-", "").startswith(digits)]
-        seen += len(ids)
-        if seen >= PREFIX_ITEMS:
-            break
-    if not found:
-        where = f"of your newest {seen} items" if seen >= PREFIX_ITEMS else "of your items"
-        raise CommandError("not_found", f"None {where} has an id that begins with {wanted}.")
-    if len(found) > 1:
-        raise CommandError("ambiguous", f"{wanted} is the beginning of several ids: {', '.join(found[:5])}.")
-    return found[0]
+    from cli import ids
+
+    pages = ([str(item["item_id"]) for item in page] for page in api.pages())
+    return ids.resolve([wanted], pages, "item")[0]
 
 
 def _show_item(out: "Output", item: dict[str, Any]) -> None:

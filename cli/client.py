@@ -155,6 +155,136 @@ class Api:
             raise _nonsense("/search")
         return answer
 
+    def timed_search(self, query: str, mode: str, limit: int) -> tuple[dict[str, Any], float]:
+        """`POST /search`: the answer, and the milliseconds that it took, without the tries that failed."""
+        took = 0.0
+
+        def heard(response: httpx2.Response) -> None:
+            nonlocal took
+            took = response.elapsed.total_seconds() * 1000
+
+        asked = {"q": query, "mode": mode, "limit": limit}
+        answer = self._request("POST", "/search", json=asked, heard=heard)
+        hits = answer.get("hits")
+        if not isinstance(hits, list) or not all(isinstance(hit, dict) and "item_id" in hit for hit in hits):
+            raise _nonsense("/search")
+        return answer, took
+
+    def analyses(self, item_id: str) -> Iterator[dict[str, Any]]:
+        """`GET /items/{id}/analyses`: every version of an item's analysis, newest first."""
+        for page in self._pages(f"/items/{quote(item_id, safe='')}/analyses", "analyses", PAGE):
+            yield from page["analyses"]
+
+    # Runs and scans
+
+    def reprocess(self, asked: dict[str, Any], key: str) -> dict[str, Any]:
+        """`POST /items/reprocess`: a run of these stages over these items, or its estimate.
+
+        Args:
+            key: the Idempotency-Key. However often the request is repeated, it starts one run.
+        """
+        headers = {"Idempotency-Key": key}
+        return _run(self._request("POST", "/items/reprocess", json=asked, headers=headers))
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """`GET /runs/{id}`: how a run stands."""
+        return _run(self._get(f"/runs/{quote(run_id, safe='')}"))
+
+    def run_history(self, run_id: str) -> dict[str, Any]:
+        """`GET /runs/{id}/history`: what the state machine did in it."""
+        return self._get(f"/runs/{quote(run_id, safe='')}/history")
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        """`POST /runs/{id}/cancel`: the run as it stands then. Harmless to repeat."""
+        return _run(self._request("POST", f"/runs/{quote(run_id, safe='')}/cancel"))
+
+    def run_pages(self, *, size: int = PAGE) -> Iterator[list[dict[str, Any]]]:
+        """All runs, page by page, newest first."""
+        for page in self._pages("/runs", "runs", size):
+            yield page["runs"]
+
+    def scan_pages(self, *, size: int = PAGE) -> Iterator[list[dict[str, Any]]]:
+        """All scans, page by page, newest first."""
+        for page in self._pages("/scans", "scans", size):
+            yield page["scans"]
+
+    def scan(self, scan_id: str) -> dict[str, Any]:
+        """`GET /scans/{id}`."""
+        return self._get(f"/scans/{quote(scan_id, safe='')}")
+
+    def create_scan(self, scan: dict[str, Any], key: str) -> dict[str, Any]:
+        """`POST /scans`: however often the request with this Idempotency-Key is repeated, one scan."""
+        return self._request("POST", "/scans", json=scan, headers={"Idempotency-Key": key})
+
+    def change_scan(self, scan_id: str, change: dict[str, Any]) -> dict[str, Any]:
+        """`PATCH /scans/{id}`: the scan as it is then."""
+        return self._request("PATCH", f"/scans/{quote(scan_id, safe='')}", json=change)
+
+    def delete_scan(self, scan_id: str) -> None:
+        """`DELETE /scans/{id}`: it is gone, whether by this request or by the one before."""
+        try:
+            self._request("DELETE", f"/scans/{quote(scan_id, safe='')}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def run_scan(self, scan_id: str, key: str) -> dict[str, Any]:
+        """`POST /scans/{id}/run`: the one run that is started by requests with this Idempotency-Key."""
+        path = f"/scans/{quote(scan_id, safe='')}/run"
+        return _run(self._request("POST", path, headers={"Idempotency-Key": key}))
+
+    def scan_runs(self, scan_id: str, *, size: int = PAGE) -> Iterator[dict[str, Any]]:
+        """`GET /scans/{id}/runs`: runs page by page, newest first, each page with the scan's `trend`."""
+        return self._pages(f"/scans/{quote(scan_id, safe='')}/runs", "runs", size)
+
+    # Imports
+
+    def begin_import(self, fingerprint: str, name: str) -> dict[str, Any]:
+        """`POST /imports`: the one import of the source with this fingerprint."""
+        answer = self._request("POST", "/imports", json={"fingerprint": fingerprint, "name": name})
+        if not isinstance(answer.get("import_id"), str):
+            raise _nonsense("/imports")
+        return answer
+
+    def get_import(self, import_id: str) -> dict[str, Any]:
+        """`GET /imports/{id}`: how an import stands."""
+        return self._get(f"/imports/{quote(import_id, safe='')}")
+
+    def import_pages(self) -> Iterator[list[dict[str, Any]]]:
+        """All imports, page by page, newest first."""
+        for page in self._pages("/imports", "imports", PAGE):
+            yield page["imports"]
+
+    def add_import_items(self, import_id: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """`POST /imports/{id}/items`: what became of each row. The second time it is there already."""
+        path = f"/imports/{quote(import_id, safe='')}/items"
+        answer = self._request("POST", path, json={"items": rows}).get("items")
+        if not isinstance(answer, list) or len(answer) != len(rows):
+            raise _nonsense(path)
+        return answer
+
+    def import_items(self, import_id: str) -> Iterator[list[dict[str, Any]]]:
+        """`GET /imports/{id}/items`: what an import brought, page by page."""
+        for page in self._pages(f"/imports/{quote(import_id, safe='')}/items", "items", PAGE):
+            yield page["items"]
+
+    def undo_import(self, import_id: str) -> dict[str, Any]:
+        """`POST /imports/{id}/undo`: some of it is gone; to be repeated until nothing is left."""
+        return self._request("POST", f"/imports/{quote(import_id, safe='')}/undo")
+
+    def export(self, *, fresh: bool) -> dict[str, Any]:
+        """`GET /export`: how the copy of everything stands.
+
+        Args:
+            fresh: whether a new one is to be made, although the last is not old.
+        """
+        answer = self._get("/export", params={"fresh": str(fresh).lower(), "wait": "0"})
+        if answer.get("status") not in ("running", "succeeded", "failed"):
+            raise _nonsense("/export")
+        return answer
+
+    # Files
+
     def upload(self, upload: dict[str, Any], file: IO[bytes]) -> None:
         """Send an original by the presigned POST of `new_item`, read piece by piece.
 
@@ -200,7 +330,39 @@ class Api:
 
         return self._repeatedly(attempt, where="storage")
 
+    def fetch(self, url: str, file: IO[bytes]) -> None:
+        """Write what a presigned URL shows to a file, piece by piece, from its beginning with each try."""
+
+        def attempt() -> None:
+            file.seek(0)
+            file.truncate()
+            with self._http.stream("GET", url, timeout=OBJECT_TIMEOUT) as response:
+                if response.status_code in PASSING | {500}:
+                    raise _AgainError(
+                        ApiError("download_failed", f"The storage answered {response.status_code}.")
+                    )
+                if not response.is_success:
+                    said = f"The storage answered {response.status_code}."
+                    raise ApiError("download_failed", said, response.status_code)
+                for piece in response.iter_raw(1 << 20):
+                    file.write(piece)
+
+        self._repeatedly(attempt, where="storage")
+
     # How it is asked
+
+    def _pages(self, path: str, name: str, size: int) -> Iterator[dict[str, Any]]:
+        """The pages of a list, each a dictionary that holds a list of this name."""
+        cursor: str | None = None
+        while True:
+            params = {"limit": str(size), **({"cursor": cursor} if cursor else {})}
+            page = self._get(path, params=params)
+            if not isinstance(page.get(name), list):
+                raise _nonsense(path)
+            yield page
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return
 
     def _get(self, path: str, *, params: dict[str, Any] | None = None, signed: bool = True) -> dict[str, Any]:
         return self._request("GET", path, params=params, signed=signed)
@@ -212,9 +374,13 @@ class Api:
         *,
         signed: bool = True,
         headers: dict[str, str] | None = None,
+        heard: Callable[[httpx2.Response], None] | None = None,
         **arguments: Any,
     ) -> dict[str, Any]:
         """Ask, and ask again while that may help. Only for requests that may be repeated.
+
+        Args:
+            heard: is given the response that is believed.
 
         Raises:
             ApiError: the API refuses, fails, or answers nonsense.
@@ -236,6 +402,10 @@ class Api:
                 raise _AgainError(self._refusal(response, path), _retry_after(response))
             if not response.is_success:
                 raise self._refusal(response, path)
+            if heard is not None:
+                heard(response)
+            if response.status_code == 204:
+                return {}
             try:
                 answer = response.json(parse_constant=lambda _: None)
             except (ValueError, RecursionError):
@@ -315,7 +485,9 @@ class Api:
             trace = problem.get("correlation_id")
             hint = f" (correlation id {trace})" if trace else ""
             return ApiError("server_error", f"The API failed: {says or status}{hint}", status)
-        wrong = [f"{each['field']}: {each['message']}" for each in _field_errors(problem)]
+        wrong = [
+            f"{each['field']}: {each['message']}".removeprefix("body.") for each in _field_errors(problem)
+        ]
         message = "; ".join(wrong) or says or f"The API answered {status}."
         return ApiError(_kind(problem) or "refused", message, status)
 
@@ -354,6 +526,13 @@ def _field_errors(problem: dict[str, Any]) -> list[dict[str, Any]]:
         if isinstance(errors, list)
         else []
     )
+
+
+def _run(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer that has to be a run."""
+    if not (isinstance(answer.get("run_id"), str) and isinstance(answer.get("status"), str)):
+        raise _nonsense("/runs")
+    return answer
 
 
 def _nonsense(path: str) -> ApiError:

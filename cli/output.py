@@ -34,6 +34,11 @@ STATUS_STYLES = {
     "pending": "yellow",
     "processed": "yellow",
     "analyzed": "yellow",
+    "succeeded": "green",
+    "queued": "yellow",
+    "running": "yellow",
+    "timed_out": "red",
+    "cancelled": "red",
 }
 
 
@@ -196,7 +201,7 @@ def size(count: int | None) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """Return a duration for people: `8 ms`, `1.4 s`, `3 min 5 s`."""
+    """Return a duration for people: `8 ms`, `1.4 s`, `3 min 5 s`, `2 h 10 min`."""
     if milliseconds is None:
         return ""
     if milliseconds < 1000:
@@ -205,7 +210,25 @@ def duration(milliseconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def roughly(seconds: float) -> str:
+    """Return a duration that is only an estimate: `15 s`, `4 min`, `2 h 10 min`."""
+    if seconds < 59.5:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def money(dollars: float | None) -> str:
+    """Return US dollars for people, small amounts with the digits that count: `$12.40`, `$0.0021`."""
+    if dollars is None:
+        return ""
+    if dollars == 0 or dollars >= 0.1:
+        return f"${dollars:,.2f}"
+    return f"${dollars:.2g}" if dollars >= 0.0001 else "less than $0.0001"
 
 
 def moment(text: str | None) -> datetime | None:

@@ -37,7 +37,8 @@ else: what belongs to somebody else answers 404, exactly as what does not exist.
 **Errors** are `application/problem+json` (RFC 9457). `type` is stable and meant for programs, `title` and
 `detail` for people; `errors` names each field that is wrong; `correlation_id` finds the request in the logs.
 The gateway in front answers a few itself, with `{"message": …}`: 401 without a valid token, 429 to too many
-requests at once, 413 to a body of over 10 MB, 500 and 503 when the function behind it does not answer.
+requests at once, 413 to a body of over 10 MB, 404 to a method that nothing here takes, 500 and 503 when the
+function behind it does not answer.
 
 **Sending again.** Every POST takes an `Idempotency-Key`. Within 24 hours the same request with the same key
 does its work once and answers alike; another request with that key is refused with 422; while the first is
@@ -46,8 +47,9 @@ being answered, the second gets 409.
 **Lists** come in pages of `limit`, at most 100. `next_cursor` is null on the last; else it asks for the next
 page, with the same filters and order. It is opaque: take it as it came.
 
-**Parameters** that a route does not know, or that come twice, are refused with 422: a filter that is misspelt
-would otherwise let everything through.
+**Parameters** that a route does not know, or that come twice, are refused with 422, and so are fields of a
+body: a filter that is misspelt would otherwise let everything through. In a body `"5"` is no number. HEAD
+answers what GET does, without the content.
 
 **Times** are RFC 3339 with an offset. `captured_at` has none: a camera rarely knows its zone.\
 """
@@ -62,6 +64,7 @@ PARAMETERS = {
     "item_id": "An item's id. What is no id of an item of yours is not found.",
     "run_id": "A run's id. What is no id of a run of yours is not found.",
     "scan_id": "A scan's id. What is no id of a scan of yours is not found.",
+    "import_id": "An import's id. What is no id of an import of yours is not found.",
 }
 """What parameters mean wherever they come; a route may say it better."""
 

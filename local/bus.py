@@ -1,8 +1,8 @@
 """EventBridge delivers as AWS does: the whole event, untouched, in AWS's shape, and nothing of it lost.
 
 moto builds what it delivers by replacing `<detail>`, `<source>`, ... in a text, so that an event which
-holds such a word itself arrives changed, leaves `account` out, hears rules that are disabled, and keeps
-silent about errors.
+holds such a word itself arrives changed, leaves `account` out, hears rules that are disabled, takes a
+schedule for a rule that every event matches, and keeps silent about errors.
 """
 
 import json
@@ -52,7 +52,7 @@ def deliver(account: str, region: str, bus: str, event: dict[str, Any]) -> int:
 def _deliver_by(rule: Any, event: dict[str, Any]) -> int:
     from moto.sqs.models import sqs_backends
 
-    if rule.state != "ENABLED" or not rule.event_pattern.matches_event(event):
+    if not _hears(rule) or not rule.event_pattern.matches_event(event):
         return 0
     # A lone surrogate is no character, and nobody could read the message that holds it.
     text = json.dumps(event, ensure_ascii=False).encode("utf-8", "replace").decode()
@@ -65,6 +65,11 @@ def _deliver_by(rule: Any, event: dict[str, Any]) -> int:
     return taken
 
 
+def _hears(rule: Any) -> bool:
+    """Say whether a rule listens to events at all: it is enabled, and no mere schedule."""
+    return rule.state == "ENABLED" and bool(rule.event_pattern.get_pattern())
+
+
 def install(patches: Patches) -> None:
     """Have moto's buses deliver this way. Targets other than queues stay moto's."""
     from moto.events.models import Rule
@@ -72,7 +77,7 @@ def install(patches: Patches) -> None:
     def send_to_targets(rule: Any, event: dict[str, Any], transform_input: bool = True) -> None:
         if all(target["Arn"].split(":")[2] == "sqs" and len(target) == 2 for target in rule.targets):
             _deliver_by(rule, _exact(event))
-        elif rule.state == "ENABLED":
+        elif _hears(rule):
             original(rule, event, transform_input)
 
     original = patches.replace(Rule, "send_to_targets", send_to_targets)

@@ -89,8 +89,15 @@ def install(patches: Patches, invoke: Invoke, client: Client) -> None:
     """
     from moto.core.config import default_user_config
     from moto.stepfunctions.parser.asl.component import eval_component
+    from moto.stepfunctions.parser.asl.parse import preprocessor
 
-    patches.replace(eval_component, "LOG", _Silent())
+    # One writes its whole program down whenever a step of it fails; the other says on everybody's terminal
+    # that tolerated failures have no effect, which they have here.
+    for module in (eval_component, preprocessor):
+        patches.replace(module, "LOG", _Silent())
+    # Retries are counted under a key that moto makes when it is first asked for: two items of a Map that
+    # asked at once got two, and one of them another attempt.
+    patches.replace(eval_component.EvalComponent, "heap_key", property(lambda component: str(id(component))))
     _configure(patches, default_user_config)
     _install_jsonata(patches)
     _install_functions(patches, invoke)
@@ -101,7 +108,7 @@ def install(patches: Patches, invoke: Invoke, client: Client) -> None:
 
 
 class _Silent:
-    """A logger for a module that writes its whole program down whenever a step of it fails."""
+    """A logger that writes nothing."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
@@ -120,13 +127,19 @@ def _configure(patches: Patches, config: dict[str, Any]) -> None:
 
 
 def _install_jsonata(patches: Patches) -> None:
-    from jsonata import Jsonata
+    from jsonata import Jsonata, parser
     from moto.stepfunctions.parser.asl.eval import states, variable_store
     from moto.stepfunctions.parser.asl.jsonata import jsonata as bridge
 
+    # moto runs every step in a thread of its own, and jsonata-python would make a parser for each: that takes
+    # longer than most expressions do.
+    lock, only = threading.Lock(), parser.Parser()
+
     def evaluate(expression: str) -> Any:
         try:
-            return _plain(Jsonata(expression).evaluate(None))
+            with lock:
+                Jsonata.PARSER.parser = only
+                return _plain(Jsonata(expression).evaluate(None))
         except Exception as error:
             raise bridge.JSONataException("JSONata", str(error)) from error
 

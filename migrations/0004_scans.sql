@@ -94,6 +94,7 @@ CREATE TABLE scan_findings (
     FOREIGN KEY (run_owner, run_id) REFERENCES scan_runs (user_id, run_id) ON DELETE CASCADE,
     CHECK (run_owner IN (user_id, '*'))
 );
+CREATE INDEX scan_findings_of_run ON scan_findings (run_owner, run_id, kind);
 COMMENT ON COLUMN scan_findings.subject IS 'the key of the object that is missing, or that no row names';
 
 -- Items that sat in a state for too long, and how often they were sent round again because of it.
@@ -107,5 +108,6 @@ CREATE TABLE sweeps (
     PRIMARY KEY (user_id, item_id),
     FOREIGN KEY (user_id, item_id) REFERENCES items ON DELETE CASCADE
 );
-CREATE INDEX items_unfinished ON items (updated_at) WHERE status IN ('pending', 'processed', 'analyzed');
+CREATE INDEX deleted_items_by_age ON deleted_items (deleted_at);
+CREATE INDEX items_unfinished ON items (status, updated_at) WHERE status IN ('pending', 'processed', 'analyzed');
 CREATE INDEX usage_ledger_of_item ON usage_ledger (user_id, item_id, occurred_at);

@@ -6,7 +6,7 @@ never commits.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -149,3 +149,27 @@ def fetch_all(query: "QueryNoTemplate", values: dict[str, Any]) -> "list[DictRow
     conn = connection()
     with _transient():
         return conn.execute(query, values).fetchall()
+
+
+def pages(
+    query: "QueryNoTemplate", values: dict[str, Any], key: Sequence[str], size: int
+) -> "Iterator[list[DictRow]]":
+    """Yield the rows of a query page by page, each page begun behind the last row of the one before.
+
+    Args:
+        query: is ordered by the columns of the key, begins behind `after_` and each column's name (null for
+            the first page), and takes `limit`.
+        key: columns whose values together are different in every row.
+
+    Raises:
+        TransientError: as `transaction`.
+    """
+    last: DictRow | None = None
+    while True:
+        after = {f"after_{column}": last and last[column] for column in key}
+        page = fetch_all(query, {**values, **after, "limit": size})
+        if page:
+            yield page
+        if len(page) < size:
+            return
+        last = page[-1]

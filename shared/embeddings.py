@@ -27,6 +27,9 @@ class VectorModel:
         name: as it stands in `embeddings.model`.
         provider: who makes them.
         minimum_similarity: cosine below which a question and a text have nothing to do with each other.
+        knows_meanings: whether what it finds is evidence beside the words, and not the same words read in
+            another way.
+        enough: score of a hit that is shown where nobody says how much it must be.
         usd_per_million_tokens: list price.
     """
 
@@ -34,6 +37,8 @@ class VectorModel:
     provider: str
     minimum_similarity: float
     usd_per_million_tokens: float
+    knows_meanings: bool = True
+    enough: float = 0.0
 
 
 OFFLINE: Final = VectorModel(
@@ -44,6 +49,9 @@ OFFLINE: Final = VectorModel(
     # hold it, one is.
     minimum_similarity=0.14,
     usd_per_million_tokens=0.0,
+    knows_meanings=False,
+    # Measured by tests/retrieval; see docs/decisions/0018-ranking-by-measurement.md.
+    enough=0.25,
 )
 VOYAGE: Final = VectorModel(
     name="voyage-3.5-lite",
@@ -54,6 +62,8 @@ VOYAGE: Final = VectorModel(
     # https://docs.voyageai.com/docs/pricing, read in November 2026. The first 200 million tokens of an
     # account are free; the ledger counts the list price from the first.
     usd_per_million_tokens=0.02,
+    # A cosine of 0.36, where no word is found. Chosen low, for the same reason.
+    enough=0.15,
 )
 
 

@@ -62,7 +62,7 @@ def embed(text: str) -> list[float] | None:
     words = _read(text)
     kept = [word for word in words if word not in STOP_WORDS] or words
     vector = [0.0] * DIMENSIONS
-    for word, count in Counter(map(_stem, kept)).items():
+    for word, count in Counter(map(stem, kept)).items():
         frequency = 1.0 + math.log(count)
         for place, weight in _features(word):
             vector[place] += frequency * weight
@@ -80,7 +80,7 @@ def _read(text: str) -> list[str]:
     return [word[:MAX_LETTERS] for word in _WORDS.findall(bare)[:MAX_WORDS]]
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
     """Take off an English ending where that is safe; both sides of a comparison lose the same.
 
     After the first steps of Porter's stemmer ("An algorithm for suffix stripping", 1980).

@@ -98,6 +98,8 @@ class RunInput(BaseModel):
             raise ValueError("say one of select, check and prefix")
         if self.trim and self.max_cost_usd is None:
             raise ValueError("trim needs max_cost_usd")
+        if self.prefix and self.user_id and not self.prefix.startswith(f"{self.user_id}/"):
+            raise ValueError("a user's prefix begins with the user's id; leave out user_id for others'")
         return self
 
     @property
@@ -110,6 +112,29 @@ class RunInput(BaseModel):
         return self.model_dump(mode="json", exclude_none=True, exclude_defaults=True) | {
             "stages": list(self.stages)
         }
+
+
+def folders(owner: str) -> str:
+    """Return what the keys of the working files of an owner's runs begin with, in the media bucket.
+
+    They lie side by side under the name that nobody has, so that one rule of the bucket expires manifests,
+    plans, and what Step Functions itself writes and nobody can tag.
+    """
+    return f"{EVERYBODY}/runs/{owner}/"
+
+
+def folder(owner: str, run_id: UUID) -> str:
+    """Return where a run's working files are."""
+    return f"{folders(owner)}{run_id}"
+
+
+def report_key(owner: str, run_id: UUID) -> str:
+    """Return the key of a run's report, but for its suffix.
+
+    A person's lies among what is theirs, and stays as long as the run's row. The operator's names others'
+    items, and expires with the working files.
+    """
+    return f"{folder(owner, run_id)}/report" if owner == EVERYBODY else f"{owner}/reports/{run_id}"
 
 
 class ExecutionGoneError(MagpieError):

@@ -6,10 +6,13 @@ A test compares the list with the migrated database, so that no later table is f
 TABLES = (
     "user_profiles",
     "items",
+    "imports",
+    "import_items",
     "corrections",
     "analyses",
     "embeddings",
     "search_documents",
+    "search_words",
     "item_events",
     "model_replies",
     "usage_ledger",

@@ -8,13 +8,14 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import boto3
 import psycopg
 import pytest
+from botocore import loaders
 from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
 
@@ -103,6 +104,11 @@ def lambda_context() -> LambdaContext:
 
 # moto gives every user pool the same key and works out its primes anew, by trial, each time.
 rsa.rsa_recover_prime_factors = cache(rsa.rsa_recover_prime_factors)
+
+# moto gives each test a new session of boto3, which would read the descriptions of the services from their
+# files anew: of S3 alone 160 ms, and many times that when so many new objects have all others swept.
+_described = cache(partial(loaders.JSONFileLoader.load_file, loaders.JSONFileLoader()))
+loaders.JSONFileLoader.load_file = lambda _, file_path: _described(file_path)
 
 
 @cache

@@ -62,12 +62,14 @@ async function finished(method, path, again = path) {
 
 function exporting() {
   const place = make("div.row", { role: "status" });
-  const start = make("button", { type: "button", onclick: run }, "Make a copy");
-  async function run() {
+  const start = make("button", { type: "button", onclick: () => run("/export") }, "Make a copy");
+  // For an hour, asking alone would only hear once more how the last one ended.
+  const retry = make("button", { type: "button", onclick: () => run("/export?fresh=true") }, "Try again");
+  async function run(path) {
     fill(place, make("p", {}, "Being made…"));
     try {
-      const { url, error, bytes } = await finished("GET", "/export");
-      fill(place, url ? make("a.button", { href: url, download: "" }, `Download (${size(bytes)})`) : [make("p", {}, error), start]);
+      const { url, error, bytes } = await finished("GET", path, "/export");
+      fill(place, url ? make("a.button", { href: url, download: "" }, `Download (${size(bytes)})`) : [make("p", {}, error), retry]);
     } catch (error) {
       fill(place, start);
       tell(error);

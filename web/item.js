@@ -6,7 +6,7 @@ import { fill, find, icon, make } from "./elements.js";
 import * as gallery from "./gallery.js";
 import { confirmed, note, openDialog, tell } from "./messages.js";
 import { watch } from "./watch.js";
-import { capital, date, duration, size, statuses, time, title } from "./words.js";
+import { capital, date, duration, happened, size, statuses, time, title } from "./words.js";
 
 const SIMILAR = 8;
 const dialog = find("#item");
@@ -150,7 +150,7 @@ function actions() {
 
 function timeline() {
   const lines = item.timeline.map(({ stage, event, duration_ms: ms, occurred_at: at }) =>
-    make("li", {}, `${capital(stage)}: ${event.replaceAll("_", " ")}`, make("small", { title: time(at) }, ms ? duration(ms) : time(at))),
+    make("li", {}, happened[event] ?? `${capital(stage)}: ${event.replaceAll("_", " ")}`, make("small", { title: time(at) }, ms ? duration(ms) : time(at))),
   );
   return make("details", {}, make("summary", {}, "Timeline"), make("ol.steps", {}, lines));
 }

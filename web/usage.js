@@ -6,13 +6,14 @@ import { tell } from "./messages.js";
 import { count, date, figure, money, month, size } from "./words.js";
 
 export async function show(main, { month: chosen }) {
-  const place = make("div.sheet", {}, make("p.quiet", {}, "Loading…"));
-  fill(main, make("div.sheet", {}, make("h1", {}, "Usage"), place));
+  const heading = make("h1", {}, "Usage");
+  const sheet = make("div.sheet", {}, heading, make("p.quiet", {}, "Loading…"));
+  fill(main, sheet);
   try {
     const [usage, { limits }] = await Promise.all([ask("GET", query("/usage", { month: chosen })), ask("GET", "/me")]);
-    fill(place, stored(usage.storage, limits), spent(usage, chosen ? {} : limits, Boolean(chosen)));
+    fill(sheet, heading, stored(usage.storage, limits), spent(usage, chosen ? {} : limits, Boolean(chosen)));
   } catch (error) {
-    fill(place, make("p", {}, error.title));
+    fill(sheet, heading, make("p", {}, error.title));
     tell(error);
   }
 }

@@ -42,6 +42,20 @@ export const statuses = {
   failed: { label: "Not described", moving: false },
 };
 
+/** What happened to a picture, by the word of its timeline; another word is said as it is. */
+export const happened = {
+  pending: "Asked for",
+  imported: "Imported",
+  processed: "Made smaller",
+  analyzed: "Described",
+  kept: "Not described again",
+  ready: "Can be found",
+  corrected: "Corrected",
+  renamed: "Renamed",
+  rejected: "Cannot be used",
+  failed: "Not described",
+};
+
 /** What a picture is called: as described, else by its file. */
 export const title = (item) => item.headline || item.filename;
 

@@ -13,7 +13,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from functions.analyzer import chain, claude, models, offline, prompt, versions, web_image
+from functions.analyzer import chain, claude, imported, models, offline, prompt, versions, web_image
 from functions.analyzer.providers import Provider, chosen
 from functions.analyzer.replies import StoredReplies
 from functions.analyzer.verdict import ProviderError
@@ -110,6 +110,8 @@ def analyzed(
     providers = asked(body, env)
     particular = body.current or body.providers is not None or body.model is not None
     event = versions.existing(item, question, providers if particular else None)
+    if event is None and not particular and not question.run_id:
+        event = imported.adopt(item, question, timedelta(seconds=time.monotonic() - started))
     if event is None:
         replies = StoredReplies.about(item, question)
         picture = web_image.once(item, env.media_bucket)

@@ -115,7 +115,7 @@ def existing(
             row["prompt_hash"] == question.prompt_hash
             and by in {(provider.name, provider.model) for provider in providers}
         ):
-            return _event(item, question, row["version"], *by)
+            return event_of(item, question, row["version"], *by)
     return None
 
 
@@ -141,7 +141,7 @@ def store(
 
     whole = storable(answer.analysis.model_dump(mode="json"))
     with database.transaction() as cursor:
-        current = _locked(cursor, item)
+        current = locked(cursor, item)
         row: dict[str, Any] = {
             **_key(item, question),
             "category": whole["category"],
@@ -178,7 +178,7 @@ def store(
         assert found is not None  # noqa: S101 - RETURNING of an INSERT that did not raise
         version: int = found["version"]
         if current.status not in DONE or (current.analysis_version or 0) < version:
-            _make_current(cursor, item, version)
+            make_current(cursor, item, version)
             items.record(
                 cursor,
                 item.user_id,
@@ -190,7 +190,7 @@ def store(
                 took=took,
                 detail={"version": version, "provider": answer.provider, "model": answer.model},
             )
-    return _event(item, question, version, answer.provider, answer.model)
+    return event_of(item, question, version, answer.provider, answer.model)
 
 
 def fail(item: Item, question: Question, error: RejectedError) -> ItemRejected | None:
@@ -207,7 +207,7 @@ def fail(item: Item, question: Question, error: RejectedError) -> ItemRejected |
         TransientError: the database gave up.
     """
     with database.transaction() as cursor:
-        current = _locked(cursor, item)
+        current = locked(cursor, item)
         if current.analysis_version is None:
             return items.end(cursor, item.user_id, item.item_id, STAGE, "failed", error, item.object_version)
         _note_kept(cursor, item, question, error, current)
@@ -222,7 +222,7 @@ def keep(item: Item, question: Question, error: RejectedError) -> None:
         TransientError: the database gave up.
     """
     with database.transaction() as cursor:
-        _note_kept(cursor, item, question, error, _locked(cursor, item))
+        _note_kept(cursor, item, question, error, locked(cursor, item))
 
 
 def _note_kept(
@@ -250,7 +250,8 @@ def _key(item: Item, question: Question) -> dict[str, Any]:
     }
 
 
-def _event(item: Item, question: Question, version: int, provider: str, model: str) -> AnalysisComplete:
+def event_of(item: Item, question: Question, version: int, provider: str, model: str) -> AnalysisComplete:
+    """Return what is to be heard of a version of an item's analysis."""
     return AnalysisComplete(
         user_id=item.user_id,
         item_id=item.item_id,
@@ -266,7 +267,7 @@ def _same_object(item: Item, now: Item) -> bool:
     return now.status != "rejected" and (now.object_version, now.sha256) == (item.object_version, item.sha256)
 
 
-def _locked(cursor: "Cursor[DictRow]", item: Item) -> Item:
+def locked(cursor: "Cursor[DictRow]", item: Item) -> Item:
     """Lock the item's row and return it as it is now.
 
     Raises:
@@ -279,7 +280,8 @@ def _locked(cursor: "Cursor[DictRow]", item: Item) -> Item:
     return now
 
 
-def _make_current(cursor: "Cursor[DictRow]", item: Item, version: int) -> None:
+def make_current(cursor: "Cursor[DictRow]", item: Item, version: int) -> None:
+    """Let a version speak for an item, whose row is locked."""
     names = {"user_id": item.user_id, "item_id": item.item_id, "version": version}
     cursor.execute(
         """

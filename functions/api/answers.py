@@ -309,14 +309,13 @@ def _original(row: Row, bucket: str) -> str | None:
 
     It is what somebody uploaded, and may be anything: a browser must save it and not show it.
     """
-    if row["status"] == "pending":
+    if row["object_version"] is None:  # it has not come yet, or it was imported without one
         return None
     headers = {
         "ResponseContentDisposition": attachment(row["filename"]),
         "ResponseContentType": "application/octet-stream",
+        "VersionId": row["object_version"],
     }
-    if row["object_version"]:
-        headers["VersionId"] = row["object_version"]
     return objects.view_url(bucket, row["object_key"], VIEW_SECONDS, headers)
 
 

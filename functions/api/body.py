@@ -45,7 +45,10 @@ def read(event: APIGatewayProxyEventV2, model: type[T]) -> T:
         Problem: as `content`; 422, it does not fit.
     """
     try:
-        return model.model_validate(content(event))
+        # As text once more, in which no lone surrogate is left; strictly, so that "5" is no number and 1 is
+        # not true; and whatever the model says of it, a field that is misspelt is not passed over.
+        told = json.dumps(content(event), ensure_ascii=False).encode("utf-8", "replace")
+        return model.model_validate_json(told, strict=True, extra="forbid")
     except ValidationError as error:
         raise invalid_input(
             [{**wrong, "loc": ("body", *wrong["loc"])} for wrong in error.errors(include_input=False)]

@@ -1,8 +1,9 @@
 """The end of an item: nothing of it can be got back, and nothing brings it back.
 
 First the database: one transaction leaves a mark and removes the row with all that hangs on it. Then the
-objects, every version of them. Then the mark says so. Whoever asks again after a failure finds the mark
-and goes on; whatever still arrives for the item finds it too, and is removed (image_processor).
+objects, every version of them. Then the mark says so (`shared.deletion`). Whoever asks again after a
+failure finds the mark and goes on, and so does the night's work; whatever still arrives for the item finds
+it too, and is removed (image_processor).
 docs/decisions/0011-deleting-an-item.md
 """
 
@@ -11,7 +12,7 @@ from uuid import UUID
 
 from aws_lambda_powertools import Logger
 
-from shared import database, erasures, items, objects
+from shared import database, deletion, erasures, items
 from shared.errors import TransientError
 
 logger = Logger(child=True)
@@ -47,23 +48,16 @@ DELETE FROM model_replies
 REMOVE = "DELETE FROM items WHERE user_id = %(user_id)s AND item_id = %(item_id)s"
 
 MARKED = """
-SELECT object_key, objects_removed_at
+SELECT objects_removed_at
   FROM deleted_items
  WHERE user_id = %(user_id)s AND item_id = %(item_id)s
-"""
-
-FINISH = """
-UPDATE deleted_items SET objects_removed_at = now()
- WHERE user_id = %(user_id)s AND item_id = %(item_id)s
-RETURNING item_id
 """
 
 
 @dataclass(frozen=True)
 class Marked:
-    """A deleted item: where its original is, and whether its objects are gone too."""
+    """A deleted item, and whether its objects are gone too."""
 
-    object_key: str
     finished: bool
 
 
@@ -82,18 +76,9 @@ def delete(user_id: str, item_id: UUID, uploads_bucket: str, media_bucket: str) 
     if marked is None:
         return False
     if not marked.finished:
-        removed = [
-            objects.remove_versions(uploads_bucket, marked.object_key, exactly=True),
-            objects.remove_versions(media_bucket, items.image_key(user_id, item_id), exactly=True),
-            objects.remove_versions(media_bucket, items.thumbnail_key(user_id, item_id), exactly=True),
-        ]
-        database.fetch_one(FINISH, {"user_id": user_id, "item_id": item_id})
-        logger.info(
-            "item deleted",
-            item_id=str(item_id),
-            versions=sum(each.versions for each in removed),
-            bytes=sum(each.size for each in removed),
-        )
+        removed = deletion.finish(user_id, item_id, uploads_bucket, media_bucket)
+        if removed is not None:
+            logger.info("item deleted", item_id=str(item_id), versions=removed.versions, bytes=removed.size)
     return True
 
 
@@ -123,8 +108,8 @@ def mark(user_id: str, item_id: UUID) -> Marked | None:
             items.pass_on(cursor, user_id, item_id)
             cursor.execute(FORGET, {**names, "sha256": seen})
             cursor.execute(REMOVE, names)
-        return Marked(known["object_key"], finished=False)
+        return Marked(finished=False)
     if known is not None:
         raise TransientError("the item keeps changing")
     marked = database.fetch_one(MARKED, names)
-    return Marked(marked["object_key"], marked["objects_removed_at"] is not None) if marked else None
+    return Marked(marked["objects_removed_at"] is not None) if marked else None

@@ -23,7 +23,7 @@ LOST = timedelta(minutes=30)
 """An export that runs for longer than its function may, and is delivered again, has come to nothing."""
 FORGOTTEN = timedelta(days=8)
 """What an export was is forgotten a day after its object has expired."""
-SAY_AGAIN = "Something went wrong while it was made. Ask for it again with fresh=true."
+SAY_AGAIN = "Something went wrong while it was made. Ask for a fresh one."
 
 _FORGET = """
 DELETE FROM exports WHERE user_id = %(user_id)s AND requested_at < now() - %(forgotten)s::interval

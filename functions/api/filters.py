@@ -17,7 +17,7 @@ SEARCHABLE = ("processed", "analyzed", "ready", "failed")
 
 def _a_day(value: Any) -> date | None:
     """Return the day that a text names, and None where it names a moment or nothing."""
-    if not isinstance(value, str) or len(value) != 10:
+    if not isinstance(value, str):
         return None
     try:
         return date.fromisoformat(value)
@@ -25,10 +25,24 @@ def _a_day(value: Any) -> date | None:
         return None
 
 
+def _moment(value: Any) -> Any:
+    """Return the moment that a text names, of a day its first.
+
+    Read here: pydantic would take a number for seconds since 1970, and in a body, which is read strictly,
+    takes no text that a validator has had in its hands.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value.upper())
+    except ValueError as error:
+        raise ValueError("names neither a day nor a moment, such as 2026-11-20T18:30:00Z") from error
+
+
 def _end_of_day(value: Any) -> Any:
     day = _a_day(value)
     if day is None:
-        return value
+        return _moment(value)
     if day == date.max:
         return datetime.combine(day, time.max)
     return datetime.combine(day + timedelta(days=1), time())
@@ -47,9 +61,9 @@ _DAY_OR_MOMENT = WithJsonSchema(
 )
 _DAY_OR_CLOCK = WithJsonSchema({"type": "string", "examples": ["2026-11-20", "2026-11-20T18:30:00"]})
 
-Moment = Annotated[datetime, AfterValidator(_in_utc), _DAY_OR_MOMENT]
+Moment = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_in_utc), _DAY_OR_MOMENT]
 EndMoment = Annotated[datetime, BeforeValidator(_end_of_day), AfterValidator(_in_utc), _DAY_OR_MOMENT]
-ClockTime = Annotated[datetime, AfterValidator(_on_the_clock), _DAY_OR_CLOCK]
+ClockTime = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_on_the_clock), _DAY_OR_CLOCK]
 EndClockTime = Annotated[datetime, BeforeValidator(_end_of_day), AfterValidator(_on_the_clock), _DAY_OR_CLOCK]
 
 

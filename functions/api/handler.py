@@ -9,7 +9,19 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.api import problems, request
-from functions.api.routes import account, actions, docs, duplicates, items, page, runs, scans, search, system
+from functions.api.routes import (
+    account,
+    actions,
+    docs,
+    duplicates,
+    imports,
+    items,
+    page,
+    runs,
+    scans,
+    search,
+    system,
+)
 
 logger = Logger()
 app = APIGatewayHttpResolver(
@@ -19,10 +31,15 @@ app = APIGatewayHttpResolver(
 )
 problems.register(app)
 app.use([request.known_parameters_only])
-for routes in (items, actions, search, duplicates, runs, scans, account, system, docs, page):
+for routes in (items, actions, search, duplicates, runs, scans, imports, account, system, docs, page):
     app.include_router(routes.router)
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_HTTP, clear_state=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    return app.resolve(event, context)
+    asked, http = event["requestContext"], event["requestContext"]["http"]
+    if http["method"] != "HEAD":
+        return app.resolve(event, context)
+    # What GET answers, without the content: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+    event = {**event, "requestContext": {**asked, "http": {**http, "method": "GET"}}}
+    return app.resolve(event, context) | {"body": "", "isBase64Encoded": False}

@@ -6,6 +6,8 @@ from itertools import product
 
 from pydantic import BaseModel, Field
 
+from functions.api import folding
+
 READ_CHARACTERS = 10_000
 """Of what was read in a picture. A photographed page has some 3,000."""
 FRAGMENT_CHARACTERS = 200
@@ -54,9 +56,7 @@ def beginnings(lexemes: Iterable[str]) -> set[str]:
 
 def find(text: str, heads: Iterable[str]) -> list[Place]:
     """Return where words stand that begin in one of some ways, in their order."""
-    lower = text.lower()
-    if len(lower) != len(text):  # a letter became two, and would move all behind it
-        lower = "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in text)
+    lower = "".join(map(folding.letter, text))
     found = set()
     for head in heads:
         place = lower.find(head)

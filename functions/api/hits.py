@@ -1,6 +1,5 @@
 """What a search answers with: the shape of a hit, and how it is made of a row."""
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,11 +7,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from functions.api import answers, highlights, question
+from functions.api import answers, highlights, scoring, terms
 from functions.api.answers import Status, WallClock
 from functions.api.filters import Kind
 from functions.api.highlights import Fragment
-from functions.api.question import Mode, Question, Term
+from functions.api.question import Mode, Question
+from functions.api.terms import Term
 from shared.embeddings import VectorModel
 
 Row = Mapping[str, Any]
@@ -29,15 +29,17 @@ FIELDS = {
 class FoundWord(BaseModel):
     """A word of the question that the item holds.
 
-    `share` of the question: the rarer the word, the greater. `worth` in this item, from 0 to 1, is made of
-    `rank`, PostgreSQL's ts_rank of the word alone, and the length of the item's text.
+    `share` of the question: the rarer the word, the greater. `worth` in this item, from 0 to 1: by where and
+    how often it stands there, the length of the item's text, and how near `found_as` is to what was asked.
     """
 
     words: list[str] = Field(description="as they were asked")
     lexeme: str = Field(description="as full text knows them")
+    found_as: list[str] = Field(
+        description="lexemes of the item that say it: its own, another spelling, another word for the same"
+    )
     fields: list[str] = Field(description="where it stands, the best first")
     share: float
-    rank: float
     worth: float
 
 
@@ -62,7 +64,8 @@ class Hit(BaseModel):
 
     `score`, from 0 to 1, puts hits in order and is what `min_score` cuts off. It is made of `text_score`, the
     share of the question that the item's text holds, and `vector_score`, how near they are in meaning: each
-    null where that was not asked for, or there is no vector. `similarity` is the cosine of the vectors.
+    null where that was not asked for, or there is no vector. `similarity` is the cosine of the vectors. Words
+    of the question count in other forms and spellings too, and as other words for the same, for less.
     """
 
     item_id: UUID
@@ -110,10 +113,10 @@ def shown(
     Raises:
         TransientError: the database does not tell which words are to be marked.
     """
-    heads = highlights.beginnings(term.lexeme for term in asked.terms)
+    heads = highlights.beginnings(lexeme for term in asked.terms for lexeme in term.lexemes)
     texts = [_texts(row) if row["text_score"] else {} for row in rows]
     places = [{name: highlights.find(text, heads) for name, text in fields.items()} for fields in texts]
-    words = question.same_words(
+    words = terms.same_words(
         {
             fields[name][start:end]
             for fields, found in zip(texts, places, strict=True)
@@ -169,46 +172,52 @@ def explanation(row: Row, asked: Question, told: Row) -> Explanation:
     Args:
         told: the scores as they are told.
     """
-    ranks = row.get("ranks") or [0.0] * len(asked.terms)
+    worths = row.get("worths") or [0.0] * len(asked.terms)
     shares = _shares(row["counts"]) if asked.terms else []
     held = [
-        _word(term, share, rank, row)
-        for term, share, rank in zip(asked.terms, shares, ranks, strict=True)
-        if rank > 0
+        _word(term, share, worth, row)
+        for term, share, worth in zip(asked.terms, shares, worths, strict=True)
+        if worth > 0
     ]
     compared = row.get("similarity") is not None
     return Explanation(
         found=held,
         missing=[
-            word for term, rank in zip(asked.terms, ranks, strict=True) if rank == 0 for word in term.words
+            word for term, worth in zip(asked.terms, worths, strict=True) if worth == 0 for word in term.words
         ],
         text_position=row["text_position"] if row["text_score"] is not None else None,
         vector_position=row["vector_position"] if row["closeness"] > -2 else None,
         model=asked.model.name if compared else None,
         minimum_similarity=asked.model.minimum_similarity if compared else None,
-        calculation=_calculation(told["text_score"], told["vector_score"], row["score"]),
+        calculation=_calculation(told["text_score"], told["vector_score"], row["score"], asked.model),
     )
 
 
-def _calculation(text_score: float | None, vector_score: float | None, score: float) -> str:
-    halves = [f"(1 - {half:.3f})" for half in (text_score, vector_score) if half is not None]
-    return f"1 - {' * '.join(halves)} = {score:.3f}"
+def _calculation(
+    text_score: float | None, vector_score: float | None, score: float, model: VectorModel
+) -> str:
+    halves = [half for half in (text_score, vector_score) if half is not None]
+    if len(halves) == 1:
+        return f"{score:.3f}"
+    if not model.knows_meanings:
+        return f"max({', '.join(f'{half:.3f}' for half in halves)}) = {score:.3f}"
+    return f"1 - {' * '.join(f'(1 - {half:.3f})' for half in halves)} = {score:.3f}"
 
 
-def _word(term: Term, share: float, rank: float, row: Row) -> FoundWord:
-    places = (row["weights"] or {}).get(term.lexeme, [])
+def _word(term: Term, share: float, worth: float, row: Row) -> FoundWord:
+    held = {lexeme: row["weights"][lexeme] for lexeme in term.lexemes if lexeme in (row["weights"] or {})}
     return FoundWord(
         words=list(term.words),
         lexeme=term.lexeme,
-        fields=[name for weight, name in FIELDS.items() if weight in places],
+        found_as=list(held),
+        fields=[name for weight, name in FIELDS.items() if any(weight in places for places in held.values())],
         share=share,
-        rank=rank,
-        worth=rank / (rank + row["stillness"]),
+        worth=worth,
     )
 
 
 def _shares(counts: Sequence[float]) -> list[float]:
     """Return the weights of the words as shares of all; see `scoring`."""
     documents, *holding = counts
-    weights = [math.log(1 + (documents - count + 0.5) / (count + 0.5)) for count in holding]
+    weights = scoring.weights(documents, holding)
     return [weight / sum(weights) for weight in weights]

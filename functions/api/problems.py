@@ -4,7 +4,7 @@ Each kind has a `type` that never changes, so that a client can tell errors apar
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -27,9 +27,10 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Of every answer: it belongs to one user for one moment, and most hold URLs that are secrets."""
 
 
-MAX_ERRORS = 50
+MAX_ERRORS = 20
 MAX_NAME = 100
-"""Fields that a problem lists, and letters of a name that it repeats: a body may have a million of either."""
+MAX_MESSAGE = 300
+"""Fields that a problem lists, and letters that it says of each: a body may have a million of either."""
 
 
 class Problem(MagpieError):
@@ -85,6 +86,8 @@ TITLES = {
     "item-not-fit": "This item is not in a state for that",
     "run-not-found": "There is no such run",
     "scan-not-found": "There is no such scan",
+    "import-not-found": "There is no such import",
+    "import-undone": "The import is being undone",
     "too-many-runs": "Too many runs at a time",
     "too-many-scans": "No more scans",
     "erasure-not-found": "Nobody asked to delete this account",
@@ -110,30 +113,35 @@ def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "invalid-input",
         told,
-        errors=[
-            {"field": _field(error["loc"]), "message": str(error.get("msg", error["type"]))}
-            for error in errors[:MAX_ERRORS]
-        ],
+        errors=[{"field": _field(error["loc"]), "message": _message(error)} for error in errors[:MAX_ERRORS]],
     )
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return what is wrong, in words. What our own validators say, pydantic puts behind a word of its own."""
+    said = str(error.get("msg", error["type"])).removeprefix("Value error, ")
+    return said if len(said) <= MAX_MESSAGE else said[: MAX_MESSAGE - 1] + "…"
 
 
 def _field(place: Sequence[str | int]) -> str:
     """Return what a client calls a field. Where parameters are read as one model, pydantic names that too."""
     if len(place) == 3 and place[0] == "query" and isinstance(place[2], str):
         place = (place[0], place[2])
-    return ".".join(str(part)[:MAX_NAME] for part in place)
+    return ".".join(str(part)[:MAX_NAME] for part in place)[:MAX_NAME]
 
 
 def not_found() -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "not-found", "No route of this API has this path.")
 
 
-def method_not_allowed(allowed: Sequence[str]) -> Problem:
+def method_not_allowed(allowed: Collection[str]) -> Problem:
+    """Return the problem of a path that takes other methods; where it takes GET, also HEAD."""
+    told = ", ".join(sorted({*allowed, "HEAD"} if "GET" in allowed else allowed))
     return Problem(
         HTTPStatus.METHOD_NOT_ALLOWED,
         "method-not-allowed",
-        f"This path takes {', '.join(allowed)}.",
-        headers={"Allow": ", ".join(allowed)},
+        f"This path takes {told}.",
+        headers={"Allow": told},
     )
 
 
@@ -142,6 +150,16 @@ def account_deleted() -> Problem:
         HTTPStatus.FORBIDDEN,
         "account-deleted",
         "Everything of this account was deleted, at its owner's request. GET /me/erasure shows the receipt.",
+    )
+
+
+def import_not_found() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "import-not-found", "You have no import with this id.")
+
+
+def import_undone() -> Problem:
+    return Problem(
+        HTTPStatus.CONFLICT, "import-undone", "Undo it to its end first; then it can be begun anew."
     )
 
 
@@ -175,7 +193,7 @@ def register(app: APIGatewayHttpResolver) -> None:
     def found_nothing(_: NotFoundError) -> Response[str]:
         path = app.current_event.path
         routes = [*app._static_routes, *app._dynamic_routes]
-        allowed = sorted({route.method for route in routes if route.rule.match(path)})
+        allowed = {route.method for route in routes if route.rule.match(path)}
         return tell(method_not_allowed(allowed) if allowed else not_found())
 
     def does_not_fit(error: RequestValidationError) -> Response[str]:

@@ -2,15 +2,17 @@
 
 import base64
 import json
-import re
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from aws_lambda_powertools import Logger
 
+from functions.api import terms
+from functions.api.spelling import Meant
+from functions.api.terms import Term
 from shared import database, embeddings, erasures, hashed_words, ledger
 from shared.embeddings import DIMENSIONS, OFFLINE, VOYAGE, VectorModel
 from shared.errors import MagpieError
@@ -36,24 +38,6 @@ NO_MEANING = "meaning search is unavailable"
 Mode = Literal["hybrid", "text", "vector"]
 """Search by words and by meaning, by words only, by meaning only."""
 
-_WORDS = re.compile(r"[^\W_]+")
-
-# What full text makes of a word: nothing of a stop word, several of a word that it takes apart.
-TERMS = """
-SELECT word, lexeme
-  FROM unnest(%(words)s::text[]) WITH ORDINALITY AS asked (word, place)
- CROSS JOIN unnest(tsvector_to_array(to_tsvector('english', plain_words(word)))) AS lexeme
- ORDER BY place, lexeme
-"""
-
-
-@dataclass(frozen=True)
-class Term:
-    """A word as full text knows it, with the words of the question that come to it."""
-
-    lexeme: str
-    words: tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class Question:
@@ -66,6 +50,7 @@ class Question:
         model: whose vectors can be compared.
         vector: in pgvector's text form; None where meaning does not count, or cannot be had.
         notes: for the person who asks, what is not as it was asked for.
+        meant: what words were taken to be meant for, that no document holds.
     """
 
     text: str
@@ -74,52 +59,37 @@ class Question:
     model: VectorModel
     vector: str | None
     notes: tuple[str, ...] = ()
+    meant: Mapping[str, Sequence[Meant]] = field(default_factory=dict)
 
 
-def read(user_id: str, asked: str, mode: Mode = "hybrid") -> Question:
+def read(
+    user_id: str, asked: str, mode: Mode = "hybrid", spellings: terms.Spellings | None = None
+) -> Question:
     """Return what a question looks for. That its meaning cannot be had never fails it.
+
+    Args:
+        spellings: what words were taken to be meant for when the first page was found; None for that one.
 
     Raises:
         TransientError: the database, which the search needs too, cannot read it or take the charge for a
             vector.
     """
     text = clean(asked).strip()
-    words = content_words(text)
-    if not words:
+    if not terms.split(text):
         # Nothing but punctuation has no meaning to be searched for either.
         return Question(text, mode, (), OFFLINE, None, (NO_WORDS,))
-    terms = read_terms(words) if mode != "vector" else ()
-    notes = [NO_WORDS] if mode != "vector" and not terms else []
-    if len(terms) > MAX_TERMS:
-        terms = terms[:MAX_TERMS]
+    wanted, meant = terms.read(user_id, text, spellings) if mode != "vector" else ((), {})
+    notes = [NO_WORDS] if mode != "vector" and not wanted else []
+    if len(wanted) > MAX_TERMS:
+        wanted = wanted[:MAX_TERMS]
         notes.append(TOO_MANY_WORDS)
     if mode == "text":
-        return Question(text, mode, terms, OFFLINE, None, tuple(notes))
+        return Question(text, mode, wanted, OFFLINE, None, tuple(notes), meant)
     model, vector = read_meaning(user_id, text)
     if vector is None:
         notes.append(WORDS_ONLY if mode == "hybrid" else NO_MEANING)
-    return Question(
-        text, "text" if vector is None and mode == "hybrid" else mode, terms, model, vector, tuple(notes)
-    )
-
-
-def read_terms(words: Iterable[str]) -> tuple[Term, ...]:
-    """Return what full text makes of words, in their order."""
-    found: dict[str, list[str]] = {}
-    different = list(dict.fromkeys(words))
-    for row in database.fetch_all(TERMS, {"words": different}) if different else ():
-        found.setdefault(row["lexeme"], []).append(row["word"])
-    return tuple(Term(lexeme, tuple(sources)) for lexeme, sources in found.items())
-
-
-def same_words(words: Iterable[str], terms: Sequence[Term]) -> set[str]:
-    """Return which of some words come to what is looked for, in whatever case they are."""
-    wanted = {term.lexeme for term in terms}
-    asked = {word.lower() for term in terms for word in term.words}
-    same = {word for word in words if word.lower() in asked}
-    return same | {
-        word for term in read_terms(set(words) - same) if term.lexeme in wanted for word in term.words
-    }
+    possible: Mode = "text" if vector is None and mode == "hybrid" else mode
+    return Question(text, possible, wanted, model, vector, tuple(notes), meant)
 
 
 def read_meaning(user_id: str, text: str) -> tuple[VectorModel, str | None]:
@@ -141,16 +111,6 @@ def read_meaning(user_id: str, text: str) -> tuple[VectorModel, str | None]:
     except NoVectorError as error:
         logger.warning("question without a vector", reason=str(error))
         return VOYAGE, None
-
-
-def content_words(text: str) -> list[str]:
-    """Return the words of a question that say what is looked for.
-
-    `show me photos of cats` looks for cats: a picture whose description says "photo" and "shows" must
-    not come before one that says "cat". Where nothing else is left, every word counts.
-    """
-    words = _WORDS.findall(text)
-    return [word for word in words if word.casefold() not in hashed_words.STOP_WORDS] or words
 
 
 class NoVectorError(MagpieError):

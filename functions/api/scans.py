@@ -39,11 +39,25 @@ VALUES (%(user_id)s, %(scan_id)s, %(name)s, %(work)s, %(schedule)s, %(zone)s, %(
     ON CONFLICT (user_id, scan_id) DO NOTHING
 """
 
+LOCK = ONE + " FOR UPDATE"
+
+# A time that has come already stays: whoever renames a scan between then and the tick does not miss it.
 CHANGE = """
 UPDATE scans
    SET name = %(name)s, work = %(work)s, schedule = %(schedule)s, zone = %(zone)s, enabled = %(enabled)s,
-       next_run_at = %(next_run_at)s, updated_at = now()
+       next_run_at = CASE WHEN (schedule, zone, enabled) = (%(schedule)s, %(zone)s, %(enabled)s)
+                          THEN next_run_at ELSE %(next_run_at)s END,
+       updated_at = now()
  WHERE user_id = %(user_id)s AND scan_id = %(scan_id)s
+"""
+
+RAN = """
+UPDATE scans
+   SET last_run_at = run.created_at, last_run_id = run.run_id
+  FROM scan_runs AS run
+ WHERE scans.user_id = %(user_id)s AND scans.scan_id = %(scan_id)s
+   AND run.user_id = %(user_id)s AND run.run_id = %(run_id)s
+   AND (scans.last_run_at IS NULL OR scans.last_run_at < run.created_at)
 """
 
 REMOVE = "DELETE FROM scans WHERE user_id = %(user_id)s AND scan_id = %(scan_id)s"
@@ -104,9 +118,19 @@ def create(user_id: str, scan_id: UUID, values: dict[str, Any]) -> None:
 
 
 def change(user_id: str, scan_id: UUID, values: dict[str, Any]) -> None:
-    """Replace what a scan says."""
+    """Change what is said of a scan; what is not said stays, whoever else changes it just now."""
+    names = {"user_id": user_id, "scan_id": scan_id}
     with database.transaction() as cursor:
-        cursor.execute(CHANGE, {"user_id": user_id, "scan_id": scan_id, **_row(values)})
+        before = cursor.execute(LOCK, names).fetchone()
+        if before is None:  # deleted meanwhile
+            return
+        cursor.execute(CHANGE, {**names, **_row({**before, **values})})
+
+
+def ran(user_id: str, scan_id: UUID, run_id: UUID) -> None:
+    """Say that a scan was run besides its times: its own time passes while that run is going."""
+    with database.transaction() as cursor:
+        cursor.execute(RAN, {"user_id": user_id, "scan_id": scan_id, "run_id": run_id})
 
 
 def remove(user_id: str, scan_id: UUID) -> None:

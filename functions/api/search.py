@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from functions.api import scoring
 from functions.api.filters import SEARCHABLE, Filters
@@ -23,10 +23,16 @@ Sort = Literal["relevance", "date"]
 class Asked(Filters):
     """What is to be searched for, and how the answer is to be."""
 
+    model_config = ConfigDict(extra="forbid")
+
     q: str = Field(min_length=1, max_length=1000, description="in your own words")
     mode: Mode = Field("hybrid", description="by words and by meaning, or by one of them")
     min_score: float | None = Field(
-        None, ge=0, le=1, description="left out, all above 0; with 0, also what is no nearer than strangers"
+        None,
+        ge=0,
+        le=1,
+        description="left out, 0.25 (0.15 where Voyage makes the vectors), and all above 0 by meaning only; "
+        "with 0, also what is no nearer than strangers",
     )
     sort: Sort = Field("relevance", description="the best first, or the newest first")
     explain: bool = Field(False, description="whether each hit says how its score came about")
@@ -78,8 +84,7 @@ def parameters(user_id: str, search: Search) -> dict[str, Any]:
         **search.filters.parameters(),
         "user_id": user_id,
         "searchable": list(SEARCHABLE),
-        "lexemes": [term.lexeme for term in terms],
-        "any_word": " | ".join(_quoted(term.lexeme) for term in terms),
+        "lexemes": sorted({lexeme for term in terms for lexeme in term.lexemes}),
         "vector": search.asked.vector,
         "near": search.near,
         "model": search.asked.model.name,
@@ -89,7 +94,7 @@ def parameters(user_id: str, search: Search) -> dict[str, Any]:
         "limit": search.limit + 1,
     }
     for number, term in enumerate(terms):
-        given[f"term_{number}"] = _quoted(term.lexeme)
+        given |= {scoring.parameter(number, place): way.query for place, way in enumerate(term.ways)}
     if after is not None:
         given |= {
             "score": after.score,
@@ -112,7 +117,7 @@ def statement(search: Search) -> str:
     """
     parts = []
     if search.by_words:
-        parts += _words(len(search.asked.terms), search)
+        parts += _words(search)
     if search.by_meaning:
         parts.append(_near(search))
     parts.append(_found(search))
@@ -120,43 +125,49 @@ def statement(search: Search) -> str:
         parts.append(_places(search))
     parts.append(_page(search))
     whole = f"WITH {', '.join(parts)} {_shown(search)}"
-    # psycopg remembers how it read a statement of up to 4,096 characters. No literal holds such whitespace.
+    # psycopg remembers how it read a statement of up to 4,096 characters: that of a short question, without
+    # the whitespace that is for people. No literal holds such.
     return " ".join(whole.split())
 
 
-def _words(count: int, search: Search) -> list[str]:
+def _words(search: Search) -> list[str]:
     """What holds a word of the question, and the score of each."""
-    numbers = range(count)
-    ranks = ", ".join(f"{scoring.rank(number)} AS rank_{number}" for number in numbers)
+    terms = search.asked.terms
+    numbers = range(len(terms))
+    worths = ", ".join(f"{scoring.worth(number, terms[number].ways)} AS worth_{number}" for number in numbers)
     if search.after and search.after.counts:
         # As they were for the first page: a score must not move while somebody pages.
         holding = ", ".join(f"%(holding_{number})s::float8 AS holding_{number}" for number in numbers)
         counted = f"SELECT %(documents)s::float8 AS documents, {holding}"
     else:
         holding = ", ".join(
-            f"(count(*) FILTER (WHERE rank_{number} > 0))::float8 AS holding_{number}" for number in numbers
+            f"(count(*) FILTER (WHERE worth_{number} > 0))::float8 AS holding_{number}" for number in numbers
         )
         counted = f"""
     SELECT (SELECT count(*) FROM search_documents WHERE user_id = %(user_id)s)::float8 AS documents, {holding}
       FROM matched"""  # noqa: S608 - put together of constants
     weights = ", ".join(f"{scoring.weight(number)} AS weight_{number}" for number in numbers)
-    explained = (
-        f", stillness, ARRAY[{', '.join(f'rank_{n}' for n in numbers)}] AS ranks" if search.explain else ""
-    )
+    explained = f", ARRAY[{', '.join(f'worth_{n}' for n in numbers)}] AS worths" if search.explain else ""
     # IS NOT DISTINCT FROM is the = that needs no index: the keys have found one user's documents already, and
-    # the planner would read all that the user has from another index to make sure.
+    # the planner would read all that the user has from another index to make sure. What they find besides,
+    # words that should stand side by side and do not, is worth nothing.
     return [
         f"""matched AS MATERIALIZED (
-    SELECT item_id, {scoring.STILLNESS} AS stillness, {ranks}
-      FROM search_documents
-     WHERE user_id IS NOT DISTINCT FROM %(user_id)s
-       AND search_keys(user_id, tsvector_to_array(document)) && search_keys(%(user_id)s, %(lexemes)s::text[])
-       AND document @@ %(any_word)s::tsquery
+    SELECT item_id, {worths}
+      FROM (SELECT item_id, document, {scoring.STILLNESS} AS stillness
+              FROM search_documents
+             WHERE user_id IS NOT DISTINCT FROM %(user_id)s
+               AND search_keys(user_id, tsvector_to_array(document))
+                   && search_keys(%(user_id)s, %(lexemes)s::text[])) AS holding
 )""",  # noqa: S608 - put together of constants
         f"counted AS MATERIALIZED ({counted}\n)",
-        f"weights AS MATERIALIZED (SELECT {weights} FROM counted)",  # noqa: S608 - put together of constants
+        f"""weights AS MATERIALIZED (
+    SELECT {weights} FROM (SELECT *, {scoring.unheard_of(len(terms))} AS unheard_of FROM counted) AS counted
+)""",  # noqa: S608 - put together of constants
         f"""by_words AS MATERIALIZED (
-    SELECT item_id, {scoring.words(count)} AS text_score{explained} FROM matched CROSS JOIN weights
+    SELECT item_id, {scoring.words(len(terms))} AS text_score{explained}
+      FROM matched CROSS JOIN weights
+     WHERE {" + ".join(f"worth_{number}" for number in numbers)} > 0
 )""",  # noqa: S608 - put together of constants
     ]
 
@@ -191,8 +202,8 @@ def _found(search: Search) -> str:
         # From an index, which may say that these are few.
         few = """WHERE item_id IN (SELECT item_id FROM items
                         WHERE user_id = %(user_id)s AND category = %(category)s)"""
-    score = scoring.both(words, scoring.meaning(similarity, search.asked.model))
-    explained = ", stillness, ranks" if search.explain and search.by_words else ""
+    score = scoring.both(words, scoring.meaning(similarity, search.asked.model), search.asked.model)
+    explained = ", worths" if search.explain and search.by_words else ""
     return f"""found AS MATERIALIZED (
     SELECT item_id, {words} AS text_score, {score} AS score,
            coalesce({similarity}, -2) AS closeness{explained}
@@ -323,11 +334,6 @@ SELECT page.*, said.*{columns}
  ORDER BY {order}"""  # noqa: S608 - put together of constants
 
 
-def _quoted(lexeme: str) -> str:
-    """Return a tsquery of one word. Lexemes are letters and digits, but who knows every dictionary."""
-    return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
 def end(rows: Sequence[dict[str, Any]], search: Search) -> Place | None:
     """Return where the next page begins, None where this is the last one."""
     if len(rows) <= search.limit:
@@ -340,4 +346,7 @@ def end(rows: Sequence[dict[str, Any]], search: Search) -> Place | None:
         closeness=last["closeness"],
         created_at=last["created_at"],
         item_id=last["item_id"],
+        spellings={
+            word: [(each.lexemes, each.slips) for each in meant] for word, meant in search.asked.meant.items()
+        },
     )

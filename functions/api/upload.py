@@ -1,5 +1,6 @@
 """Decide under which name a file is kept, and what may be uploaded for it."""
 
+import base64
 import mimetypes
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,8 @@ _BY_SUFFIX = {".heic": "image/heic", ".heif": "image/heif", ".avif": "image/avif
 
 class NewItem(BaseModel):
     """What is to be uploaded."""
+
+    model_config = ConfigDict(extra="forbid")
 
     filename: str = Field(min_length=1, max_length=4096)
     content_type: ContentType | None = None
@@ -120,17 +123,30 @@ def refuse_too_large(new: Sequence[NewItem], fields: Sequence[str], max_bytes: i
         )
 
 
-def form(bucket: str, key: str, kind: str, max_bytes: int) -> Upload:
-    """Return a form for exactly this key and type, and 1 to `max_bytes` bytes, valid for 15 minutes.
+def form(
+    bucket: str, key: str, kind: str, max_bytes: int, *, min_bytes: int = 1, sha256: str | None = None
+) -> Upload:
+    """Return a form for exactly this key and type, and so many bytes, valid for 15 minutes.
 
     Its fields are a secret: never log them.
+
+    Args:
+        sha256: of the only bytes that S3 is to take, in hex.
     """
     expires_at = datetime.now(UTC) + timedelta(seconds=UPLOAD_SECONDS)
+    fields = {"Content-Type": kind}
+    if sha256 is not None:
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
+        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
+        fields |= {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": checksum}
     post = clients.s3().generate_presigned_post(
         Bucket=bucket,
         Key=key,
-        Fields={"Content-Type": kind},
-        Conditions=[{"Content-Type": kind}, ["content-length-range", 1, max_bytes]],
+        Fields=fields,
+        Conditions=[
+            *({name: value} for name, value in fields.items()),
+            ["content-length-range", min_bytes, max_bytes],
+        ],
         ExpiresIn=UPLOAD_SECONDS,
     )
     return Upload(url=post["url"], fields=post["fields"], expires_at=expires_at.replace(microsecond=0))

@@ -1,7 +1,7 @@
 """Give every task of a batch its vector, and pay for no text twice."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 
 from aws_lambda_powertools import Logger
@@ -19,9 +19,17 @@ Failed = Sequence[tuple[Task, Exception]]
 
 
 def embed(tasks: Sequence[Task], model: VectorModel, make: Maker, started: float) -> dict[Key, Outcome]:
-    """Give every task its vector: one that the user already has, or a new one."""
+    """Give every task its vector: one that came with it, one that the user already has, or a new one."""
+    came = store.imported(tasks, model) if tasks else {}
+    outcomes = keep(
+        [(task, came[task.key][0]) for task in tasks if task.key in came],
+        model,
+        started,
+        made_at={key: made_at for key, (_, made_at) in came.items()},
+    )
+    tasks = [task for task in tasks if task.key not in outcomes]
     had = store.same_text(tasks, model) if tasks else {}
-    outcomes = keep([(task, had[text]) for task in tasks if (text := same(task)) in had], model, started)
+    outcomes |= keep([(task, had[text]) for task in tasks if (text := same(task)) in had], model, started)
     # Tasks of one user with the same text share one vector, which is made once.
     sharing: dict[tuple[str, str], list[Task]] = {}
     for task in tasks:
@@ -54,12 +62,14 @@ def keep(
     started: float,
     failed: Failed = (),
     tokens: Mapping[Key, int] | None = None,
+    made_at: Mapping[Key, datetime] | None = None,
 ) -> dict[Key, Outcome]:
     """Commit what a call brought, or vectors that were there already, and say what became of each task.
 
     Args:
         started: when the batch began, by `time.monotonic`.
         tokens: what the call cost, by the item that is charged; None where there was no call.
+        made_at: when vectors were made, of those that were not made now.
     """
     if not (made or failed):
         return {}
@@ -70,6 +80,7 @@ def keep(
         took=timedelta(seconds=monotonic() - started),
         ended=[(task, error) for task, error in failed if isinstance(error, RejectedError)],
         tokens=tokens,
+        made_at=made_at,
     )
     logger.info(
         "vectors kept", model=model.name, ready=len(kept.ready), failed=len(failed), paid=tokens is not None

@@ -42,6 +42,17 @@ SELECT DISTINCT ON (wanted.user_id, wanted.source_hash)
                  AND embeddings.source_hash = wanted.source_hash
 """
 
+# A vector that came with an import, of the analysis that it came with, by the model that is asked here.
+IMPORTED = """
+SELECT came.user_id, came.item_id, came.embedding::text AS vector, came.embedded_at
+  FROM unnest(%(user_ids)s::text[], %(item_ids)s::uuid[], %(analysis_versions)s::integer[])
+       AS wanted (user_id, item_id, analysis_version)
+  JOIN import_items AS came ON came.user_id = wanted.user_id AND came.item_id = wanted.item_id
+ WHERE came.embedding IS NOT NULL
+   AND came.embedding_model = %(model)s
+   AND came.embedding_version = wanted.analysis_version
+"""
+
 # In one order for everybody, so that two batches that share items cannot lock each other out.
 LOCK_CURRENT = """
 SELECT items.user_id, items.item_id
@@ -65,17 +76,28 @@ SELECT corrections.user_id, corrections.item_id, corrections.corrected_at
 """
 
 KEEP = """
-INSERT INTO embeddings (user_id, item_id, model, dimensions, embedding, analysis_version, source_hash)
+INSERT INTO embeddings (user_id, item_id, model, dimensions, embedding, analysis_version, source_hash,
+                        created_at)
 VALUES (%(user_id)s, %(item_id)s, %(model)s, %(dimensions)s, %(vector)s::halfvec, %(analysis_version)s,
-        %(source_hash)s)
+        %(source_hash)s, coalesce(%(made_at)s::timestamptz, now()))
     ON CONFLICT (user_id, item_id) DO UPDATE
    SET model = excluded.model, dimensions = excluded.dimensions, embedding = excluded.embedding,
-       analysis_version = excluded.analysis_version, source_hash = excluded.source_hash, created_at = now()
+       analysis_version = excluded.analysis_version, source_hash = excluded.source_hash,
+       created_at = excluded.created_at
 """
 
+# What an import brought was changed when its source says, not when it arrived.
 READY = """
 UPDATE items
-   SET status = 'ready', error_code = NULL, error_message = NULL, updated_at = now()
+   SET status = 'ready', error_code = NULL, error_message = NULL,
+       updated_at = coalesce((SELECT came.updated_at
+                                FROM import_items AS came
+                                JOIN analyses AS said ON said.user_id = came.user_id
+                                                     AND said.item_id = came.item_id
+                               WHERE came.user_id = items.user_id AND came.item_id = items.item_id
+                                 AND came.sha256 IS NOT DISTINCT FROM items.sha256
+                                 AND said.version = items.analysis_version AND said.run_id = ''
+                                 AND items.status = 'analyzed'), now())
  WHERE user_id = %(user_id)s AND item_id = %(item_id)s
 """
 
@@ -119,6 +141,21 @@ def same_text(tasks: Sequence[Task], model: VectorModel) -> dict[tuple[str, str]
     return {(row["user_id"], row["source_hash"]): row["vector"] for row in rows}
 
 
+def imported(tasks: Sequence[Task], model: VectorModel) -> dict[Key, tuple[str, datetime]]:
+    """Return the vectors that came with items, and when they were made, unless somebody corrected these."""
+    as_they_came = [task for task in tasks if task.corrected_at is None]
+    rows = database.fetch_all(
+        IMPORTED,
+        {
+            "user_ids": [task.user_id for task in as_they_came],
+            "item_ids": [task.item_id for task in as_they_came],
+            "analysis_versions": [task.analysis_version for task in as_they_came],
+            "model": model.name,
+        },
+    )
+    return {(row["user_id"], row["item_id"]): (row["vector"], row["embedded_at"]) for row in rows}
+
+
 def keep(
     model: VectorModel,
     vectors: Sequence[tuple[Task, str]],
@@ -127,11 +164,15 @@ def keep(
     took: timedelta,
     ended: Sequence[tuple[Task, RejectedError]] = (),
     tokens: Mapping[Key, int] | None = None,
+    made_at: Mapping[Key, datetime] | None = None,
 ) -> Kept:
     """Write in one transaction what one call brought, charges included.
 
     What a newer version of the object or of the analysis has overtaken is charged and not written, and so
     is what was corrected since it was read.
+
+    Args:
+        made_at: when vectors were made, of those that were not made now.
     """
     tasks = [task for task, _ in [*vectors, *ended]]
     with database.transaction() as cursor:
@@ -143,7 +184,7 @@ def keep(
         }
         ready = [(task, vector) for task, vector in vectors if task.key in current]
         if ready:
-            rows = [_row(task, model, vector) for task, vector in ready]
+            rows = [_row(task, model, vector, (made_at or {}).get(task.key)) for task, vector in ready]
             cursor.executemany(KEEP, rows)
             cursor.executemany(READY, rows)
         with cursor.connection.pipeline():  # the timeline's lines without waiting for each
@@ -191,7 +232,7 @@ def _end(cursor: "Cursor[DictRow]", task: Task, error: RejectedError) -> ItemRej
     return items.end(cursor, task.user_id, task.item_id, "embedder", "failed", error, task.object_version)
 
 
-def _row(task: Task, model: VectorModel, vector: str) -> dict[str, Any]:
+def _row(task: Task, model: VectorModel, vector: str, made_at: datetime | None) -> dict[str, Any]:
     return {
         "user_id": task.user_id,
         "item_id": task.item_id,
@@ -200,6 +241,7 @@ def _row(task: Task, model: VectorModel, vector: str) -> dict[str, Any]:
         "vector": vector,
         "analysis_version": task.analysis_version,
         "source_hash": task.source_hash,
+        "made_at": made_at,
     }
 
 

@@ -1,4 +1,5 @@
-"""A user's objects: originals, derivatives and exports in every version, and unfinished uploads."""
+"""A user's objects: originals, derivatives, exports, reports and the working files of runs, in every version,
+and unfinished uploads."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -6,7 +7,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.eraser import receipt
-from shared import clients, objects
+from shared import clients, objects, runs
 from shared.errors import TransientError
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ def erase(buckets: Iterable[str], user_id: str, go_on: Callable[[], None]) -> No
         go_on()
 
     for bucket in buckets:
-        go_on()
-        try:
-            for upload in _uploads(bucket, user_id):
-                _abort(bucket, upload)
-        except (ClientError, BotoCoreError) as error:
-            raise TransientError("S3 did not answer as it should") from error
-        objects.remove_versions(bucket, folder(user_id), note)
+        for prefix in folders(user_id):
+            go_on()
+            try:
+                for upload in _uploads(bucket, prefix):
+                    _abort(bucket, upload)
+            except (ClientError, BotoCoreError) as error:
+                raise TransientError("S3 did not answer as it should") from error
+            objects.remove_versions(bucket, prefix, note)
 
 
 def left(buckets: Iterable[str], user_id: str) -> list[str]:
@@ -46,22 +48,24 @@ def left(buckets: Iterable[str], user_id: str) -> list[str]:
     found = []
     try:
         for bucket in buckets:
-            page = clients.s3().list_object_versions(Bucket=bucket, Prefix=folder(user_id), MaxKeys=1)
-            if page.get("Versions") or page.get("DeleteMarkers") or any(_uploads(bucket, user_id)):
-                found.append(bucket)
+            for prefix in folders(user_id):
+                page = clients.s3().list_object_versions(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+                if page.get("Versions") or page.get("DeleteMarkers") or any(_uploads(bucket, prefix)):
+                    found.append(bucket)
+                    break
     except (ClientError, BotoCoreError) as error:
         raise TransientError("S3 did not answer as it should") from error
     return found
 
 
-def folder(user_id: str) -> str:
+def folders(user_id: str) -> tuple[str, str]:
     """Return what the keys of all objects of a user begin with, and those of nobody else."""
-    return f"{user_id}/"
+    return f"{user_id}/", runs.folders(user_id)
 
 
-def _uploads(bucket: str, user_id: str) -> "Iterator[MultipartUploadTypeDef]":
+def _uploads(bucket: str, prefix: str) -> "Iterator[MultipartUploadTypeDef]":
     pages = clients.s3().get_paginator("list_multipart_uploads")
-    for page in pages.paginate(Bucket=bucket, Prefix=folder(user_id)):
+    for page in pages.paginate(Bucket=bucket, Prefix=prefix):
         yield from page.get("Uploads", [])
 
 

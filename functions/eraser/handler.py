@@ -8,12 +8,13 @@ from uuid import UUID
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from functions.eraser import belongings, receipt, rows, sign_in
+from functions.eraser import belongings, receipt, rows, sign_in, work
 from shared.envelopes import Message, respond
 from shared.errors import TransientError
 from shared.events import Contract, UserId
+from shared.runs import EVERYBODY
 from shared.settings import Settings
 
 logger = Logger()
@@ -41,6 +42,13 @@ class ToErase(Contract):
     user_id: UserId
     erasure_id: UUID | None = None
 
+    @field_validator("user_id")
+    @classmethod
+    def _is_somebody(cls, user_id: str) -> str:
+        if user_id == EVERYBODY:  # below that name lie the files of everybody's runs
+            raise ValueError("this is nobody's id")
+        return user_id
+
 
 def process(message: Message[ToErase], seconds_left: Callable[[], float]) -> Mapping[str, Any]:
     env, user_id = Env.load(), message.body.user_id
@@ -55,6 +63,7 @@ def process(message: Message[ToErase], seconds_left: Callable[[], float]) -> Map
             raise TransientError("out of time; the next delivery goes on from here")
 
     sign_in.end(env.user_pool_id, user_id)
+    work.stop(user_id)
     buckets = (env.uploads_bucket, env.media_bucket)
     for _ in range(ROUNDS):
         # Rows first: without its row no item gets new objects.

@@ -24,9 +24,7 @@ logger = Logger()
 
 RESERVE_SECONDS = 30
 """Kept back from the time-out, for saying that it took too long."""
-TOO_MUCH = (
-    "It is more than can be copied in the time that there is. Whoever runs this deployment can raise it."
-)
+TOO_MUCH = "This is more than fits into the time there is. Whoever runs this deployment can copy it for you."
 
 
 class Env(Settings):

@@ -28,8 +28,8 @@ def objects_of(row: Mapping[str, Any], buckets: Buckets) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     name: dict[str, Any] = {"user_id": row["user_id"], "item_id": row["item_id"]}
-    if row["status"] != "pending":
-        version = {"VersionId": row["object_version"]} if row["object_version"] else {}
+    if row["status"] != "pending" and row["object_version"]:  # imported without an image there is none
+        version = {"VersionId": row["object_version"]}
         # Like everywhere else, what somebody uploaded is saved and not shown.
         headers = {"ResponseContentType": "application/octet-stream", **version}
         found["original"] = _object(buckets.uploads, row["object_key"], headers)

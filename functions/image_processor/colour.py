@@ -6,8 +6,9 @@ from typing import Any
 from PIL import Image, ImageChops, ImageCms
 
 DOMINANT_COLOURS = 5
-SAMPLE_SIDE = 64
-"""Dominant colours are counted on so many pixels squared: noise is averaged away."""
+SAMPLE_SIDE = 32
+"""Dominant colours are counted on so many pixels squared: noise is averaged away. Four times as many take
+four times as long, as long as decoding a picture of two megapixels, and find nearly the same colours."""
 
 PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 """Colour space of an ICC profile → Pillow's mode of the pixels that it describes."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 from shared import items
 from shared.events import RunId, UserId
+from shared.runs import EVERYBODY
 
 SEQUENCER_CHARACTERS = 32
 """Sequencers of one key are ordered as text once the shorter is padded on the left; they have about 18
@@ -60,6 +61,8 @@ class Upload(BaseModel):
         user_id, slash, rest = key.partition("/")
         if not slash:
             raise ValueError("an object at the bucket's root belongs to nobody")
+        if user_id == EVERYBODY:
+            raise ValueError("the folder * is nobody's: put originals into a person's folder")
         return {
             "user_id": user_id,
             "item_id": items.item_id(str(bucket.get("name")), key),

@@ -81,7 +81,7 @@ def begin(asked: RunInput, execution: str) -> None:
 
 def whose(owner: str, after: str, env: Env) -> list[str]:
     """Return whose objects are looked at, in order: also those of whom no row is left."""
-    found = set(store.users(owner, after))
+    found = set(store.users(owner))
     if owner == EVERYBODY:
         found |= store.owners(env.uploads_bucket) | store.owners(env.media_bucket)
         found.discard(EVERYBODY)

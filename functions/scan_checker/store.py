@@ -8,14 +8,25 @@ from uuid import UUID
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.scan_checker.compare import Difference, Named, Stored
-from shared import clients, database
+from shared import clients, database, erasures
 from shared.errors import TransientError
 from shared.runs import EVERYBODY
 
 PAGE = 10_000
+FIRST = UUID(int=0)
 
+# From one user to the next by the index: DISTINCT would read every item of everybody, in every call.
 USERS_OF_ALL = """
-SELECT DISTINCT user_id FROM items WHERE user_id COLLATE "C" >= %(after)s
+WITH RECURSIVE known AS (
+    (SELECT items.user_id FROM items ORDER BY items.user_id LIMIT 1)
+     UNION ALL
+    SELECT (SELECT items.user_id FROM items
+             WHERE items.user_id > known.user_id
+             ORDER BY items.user_id LIMIT 1)
+      FROM known
+     WHERE known.user_id IS NOT NULL
+)
+SELECT known.user_id FROM known WHERE known.user_id IS NOT NULL
 """
 
 # What was touched within the hour may be on its way; what was never there, or went before, is known to be so.
@@ -27,20 +38,21 @@ _SETTLED = """
 NAMED = {
     "originals": """
 SELECT object_key AS key, item_id FROM items
- WHERE user_id = %(user_id)s AND object_key COLLATE "C" > %(after)s"""
+ WHERE user_id = %(user_id)s AND object_key COLLATE "C" > %(after)s
+   AND object_version IS NOT NULL"""  # an import may bring an item without its image
     + _SETTLED
     + """ ORDER BY object_key COLLATE "C" LIMIT %(limit)s
 """,
     "images": """
 SELECT user_id || '/images/' || item_id || '.jpg' AS key, item_id FROM items
- WHERE user_id = %(user_id)s AND image_width IS NOT NULL
+ WHERE user_id = %(user_id)s AND item_id > %(after_item)s AND image_width IS NOT NULL
    AND (user_id || '/images/' || item_id || '.jpg') COLLATE "C" > %(after)s"""
     + _SETTLED
     + """ ORDER BY item_id LIMIT %(limit)s
 """,
     "thumbnails": """
 SELECT user_id || '/thumbnails/' || item_id || '.webp' AS key, item_id FROM items
- WHERE user_id = %(user_id)s AND thumbnail_width IS NOT NULL
+ WHERE user_id = %(user_id)s AND item_id > %(after_item)s AND thumbnail_width IS NOT NULL
    AND (user_id || '/thumbnails/' || item_id || '.webp') COLLATE "C" > %(after)s"""
     + _SETTLED
     + """ ORDER BY item_id LIMIT %(limit)s
@@ -64,24 +76,24 @@ VALUES (%(user_id)s, %(run_id)s, %(kind)s, %(subject)s, %(item_id)s, %(run_owner
 """
 
 
-def users(owner: str, after: str) -> list[str]:
-    """Return whose objects are looked at, from somebody on: for the operator, everybody's who has rows."""
+def users(owner: str) -> list[str]:
+    """Return whose objects are looked at: for the operator, everybody's who has rows."""
     if owner != EVERYBODY:
         return [owner]
-    return [row["user_id"] for row in database.fetch_all(USERS_OF_ALL, {"after": after})]
+    return [row["user_id"] for row in database.fetch_all(USERS_OF_ALL, {})]
 
 
 def named(section: str, user_id: str, after: str, settled: datetime) -> Iterator[Named]:
     """Yield the keys that a user's rows name in a section, in order."""
+    names = {"user_id": user_id, "settled": settled, "limit": PAGE}
+    after_item = FIRST  # the page after the first begins behind it, without a look at what came before
     while True:
-        rows = database.fetch_all(
-            NAMED[section], {"user_id": user_id, "after": after, "settled": settled, "limit": PAGE}
-        )
+        rows = database.fetch_all(NAMED[section], {**names, "after": after, "after_item": after_item})
         for row in rows:
             yield Named(row["key"], row["item_id"])
         if len(rows) < PAGE:
             return
-        after = rows[-1]["key"]
+        after, after_item = rows[-1]["key"], rows[-1]["item_id"]
 
 
 def stored(bucket: str, prefix: str, after: str, settled: datetime) -> Iterator[Stored]:
@@ -112,12 +124,14 @@ def excused(user_id: str, item_ids: Sequence[UUID], settled: datetime) -> set[UU
 
 
 def keep(run_owner: str, run_id: UUID, user_id: str, section: str, found: Sequence[Difference]) -> None:
-    """Write down what does not fit together; the second time it is there.
+    """Write down what does not fit together; the second time it is there. Of who is erased nothing is kept.
 
     Raises:
         TransientError: the database gave up.
     """
     with database.transaction() as cursor:
+        if erasures.is_erased(cursor, user_id):
+            return
         cursor.executemany(
             KEEP,
             [

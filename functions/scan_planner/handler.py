@@ -57,7 +57,7 @@ def process(event: ToPlan, most: int = PART_ITEMS) -> dict[str, Any]:
     if event.part == 1:
         record.begin(asked.model_copy(update={"run_id": run_id}), event.execution)
     # A run that is started again goes on with the items that it had: some would not be selected any more.
-    key = f"{asked.owner}/runs/{run_id}/plan-{event.part:04}.json"
+    key = f"{runs.folder(asked.owner, run_id)}/plan-{event.part:04}.json"
     planned = manifest.read_plan(env.media_bucket, key)
     if planned is not None:
         logger.info("planned before", items=planned["items"])
@@ -86,7 +86,7 @@ def process(event: ToPlan, most: int = PART_ITEMS) -> dict[str, Any]:
         record.end_dry_run(asked.owner, run_id)
         return answer
     answer |= write(asked, run_id, event, env, limit, most)
-    manifest.keep_plan(env.media_bucket, key, answer)
+    manifest.keep_plan(env.media_bucket, key, answer, record.writing(asked.owner))
     return answer
 
 
@@ -139,7 +139,7 @@ def write(
     """Write one part of the manifest and return where it is, and where the next one begins."""
     left = (event.after or {}).get("left", limit)
     room = most if left is None else min(most, left)
-    folder = f"{asked.owner}/runs/{run_id}"
+    folder = runs.folder(asked.owner, run_id)
     key = f"{folder}/manifest-{event.part:04}.csv"
     lines: Iterator[tuple[str, Any]]
     if asked.prefix is not None:
@@ -153,10 +153,8 @@ def write(
         for text, last in lines:  # noqa: B007 - the last one is where the next part begins
             yield text
 
-    count = manifest.write(env.media_bucket, key, written())
+    count = manifest.write(env.media_bucket, key, written(), record.writing(asked.owner))
     before = (event.after or {}).get("before", 0)
-    if asked.prefix is not None:
-        record.planned(asked.owner, run_id, before + count)
     logger.info("manifest written", items=count, key=key)
     answer: dict[str, Any] = {
         "items": count,
@@ -172,6 +170,9 @@ def write(
             "before": before + count,
             "left": None if left is None else left - count,
         }
+    if asked.prefix is not None or "next" not in answer:
+        # Counted by now, where it was estimated before: items come and go meanwhile.
+        record.planned(asked.owner, run_id, before + count)
     return answer
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
@@ -20,10 +21,13 @@ def line(user_id: str, item_id: str, key: str = "") -> str:
     return f"{quote(user_id, safe='')},{item_id},{quote(key, safe='')}\n"
 
 
-def write(bucket: str, key: str, lines: Iterable[str]) -> int:
+def write(bucket: str, key: str, lines: Iterable[str], permit: AbstractContextManager[None]) -> int:
     """Write lines under a key, replacing what was there, and return how many there were.
 
     Nothing is there before all of it is. Without a line nothing is written.
+
+    Args:
+        permit: is entered for the moment in which the object comes to be; what it raises keeps it from that.
 
     Raises:
         TransientError: S3 throttled or the connection broke; what was uploaded is given up.
@@ -53,20 +57,21 @@ def write(bucket: str, key: str, lines: Iterable[str]) -> int:
                     send()
             if upload is None:
                 if count:
-                    s3.put_object(
-                        Bucket=bucket, Key=key, Body="".join(waiting).encode(), ContentType="text/csv"
-                    )
+                    body = "".join(waiting).encode()
+                    with permit:
+                        s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="text/csv")
                 return count
             if waiting:
                 send()
-            s3.complete_multipart_upload(
-                Bucket=bucket,
-                Key=key,
-                UploadId=upload,
-                MultipartUpload={
-                    "Parts": [{"ETag": tag, "PartNumber": number} for number, tag in enumerate(parts, 1)]
-                },
-            )
+            with permit:
+                s3.complete_multipart_upload(
+                    Bucket=bucket,
+                    Key=key,
+                    UploadId=upload,
+                    MultipartUpload={
+                        "Parts": [{"ETag": tag, "PartNumber": number} for number, tag in enumerate(parts, 1)]
+                    },
+                )
         except BaseException:
             if upload is not None:
                 s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
@@ -76,13 +81,17 @@ def write(bucket: str, key: str, lines: Iterable[str]) -> int:
     return count
 
 
-def keep_plan(bucket: str, key: str, plan: Mapping[str, Any]) -> None:
+def keep_plan(bucket: str, key: str, plan: Mapping[str, Any], permit: AbstractContextManager[None]) -> None:
     """Keep what was planned, beside its manifest, which is there by now.
+
+    Args:
+        permit: as `write` is given it.
 
     Raises:
         TransientError: S3 throttled or the connection broke.
     """
-    objects.write(bucket, key, json.dumps(plan).encode(), "application/json", "none")
+    with permit:
+        objects.write(bucket, key, json.dumps(plan).encode(), "application/json", "none")
 
 
 def read_plan(bucket: str, key: str) -> dict[str, Any] | None:

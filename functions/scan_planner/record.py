@@ -1,5 +1,7 @@
 """What the planner writes on a run's row."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from functions.scan_planner.plan import Estimate, RunRefusedError
@@ -50,6 +52,21 @@ def begin(asked: RunInput, execution: str) -> None:
         cursor.execute(BEGIN, {"user_id": asked.owner, "run_id": asked.run_id, "arn": execution})
         if cursor.fetchone() is None:
             raise RunRefusedError("cancelled", "The run was cancelled.")
+
+
+@contextmanager
+def writing(user_id: str) -> Iterator[None]:
+    """Let an object of somebody come to be, who cannot be erased before it has.
+
+    Planning takes up to a minute; as long as that no erasure is to wait, so it looks again at the end.
+
+    Raises:
+        AccountDeletedError: everything of the owner was erased in the meantime.
+        TransientError: the database gave up.
+    """
+    with database.transaction() as cursor:
+        erasures.refuse_erased(cursor, user_id)
+        yield
 
 
 def estimated(user_id: str, run_id: UUID, found: Estimate, limit: int | None) -> None:

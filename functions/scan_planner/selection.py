@@ -19,13 +19,14 @@ Key = tuple[str, str]
 _OF_ONE = "  FROM items WHERE items.user_id = %(user_id)s"
 _OF_ALL = "  FROM items WHERE items.user_id IS NOT NULL"
 
+# What came with an import is not stale: whoever wants it described anew asks by prompt or model.
 # A pending item is still being uploaded, unless it has been so for an hour; a rejected one has only its bytes
 # to be tried again; and what was never described has nothing to embed. What is said of analyses is looked up
 # item by item, in subqueries that PostgreSQL cannot turn into a join: a page of a join was seen to read all
 # analyses from the first one on.
 _WANTED = """
    AND (items.status <> 'pending'
-        OR %(status)s::text = 'pending' AND items.created_at < now() - interval '1 hour')
+        OR %(status)s::text = 'pending' AND items.updated_at < now() - interval '1 hour')
    AND (%(process)s::boolean OR items.status <> 'rejected')
    AND (%(process)s::boolean OR %(analyze)s::boolean OR items.analysis_version IS NOT NULL)
    AND (%(status)s::text IS NULL OR items.status = %(status)s)
@@ -34,8 +35,9 @@ _WANTED = """
    AND (%(ids)s::uuid[] IS NULL OR items.item_id = ANY (%(ids)s::uuid[]))
    AND (%(category)s::text IS NULL OR items.category = %(category)s)
    AND (NOT %(stale)s::boolean
-        OR (SELECT analyses.prompt_hash <> %(prompt_hash)s
-                   OR (analyses.provider_used || ' ' || analyses.model_used) <> ALL (%(models)s::text[])
+        OR (SELECT analyses.import_id IS NULL
+                   AND (analyses.prompt_hash <> %(prompt_hash)s
+                        OR (analyses.provider_used || ' ' || analyses.model_used) <> ALL (%(models)s::text[]))
               FROM analyses
              WHERE analyses.user_id = items.user_id AND analyses.item_id = items.item_id
                AND analyses.version = items.analysis_version))

@@ -41,6 +41,7 @@ class Outcome(BaseModel):
 def process(said: Outcome) -> dict[str, Any]:
     logger.append_keys(run_id=str(said.run_id), item_id=str(said.item_id))
     if said.failure is not None and said.redrive > said.failure.redrive:
+        store.again(said.run_owner, said.run_id)
         logger.info("item begins again")
         return {"again": True}
     verdict = judge(said.results, said.failure)

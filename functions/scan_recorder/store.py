@@ -4,10 +4,10 @@ from datetime import datetime
 from uuid import UUID
 
 from functions.scan_recorder.verdict import Verdict
-from shared import database
+from shared import database, erasures
 from shared.runs import STEPS
 
-# An item that was deleted since, or whose owner was erased, leaves no trace; nor does a run that is gone.
+# A run that is gone has no results any more.
 KEEP = """
 INSERT INTO scan_results (user_id, run_id, item_id, run_owner, outcome, on_process, on_analyze, on_embed,
                           stage, code, message, input_tokens, output_tokens, cost_usd, began_at)
@@ -20,7 +20,6 @@ SELECT %(user_id)s, %(run_id)s, %(item_id)s, %(run_owner)s, %(outcome)s, %(on_pr
                         AND usage_ledger.item_id = %(item_id)s
                         AND usage_ledger.occurred_at >= %(began_at)s
  WHERE scan_runs.user_id = %(run_owner)s AND scan_runs.run_id = %(run_id)s
-   AND NOT EXISTS (SELECT FROM erasures WHERE erasures.user_id = %(user_id)s)
  GROUP BY scan_runs.user_id, scan_runs.run_id
     ON CONFLICT (user_id, run_id, item_id) DO UPDATE
    SET outcome = excluded.outcome, on_process = excluded.on_process, on_analyze = excluded.on_analyze,
@@ -35,10 +34,30 @@ SELECT %(user_id)s, %(run_id)s, %(item_id)s, %(run_owner)s, %(outcome)s, %(on_pr
 """
 
 
+AGAIN = """
+UPDATE scan_runs
+   SET status = 'running', finished_at = NULL, error_code = NULL, error_message = NULL, summary = NULL,
+       report_key = NULL
+ WHERE user_id = %(user_id)s AND run_id = %(run_id)s AND finished_at IS NOT NULL
+"""
+
+
+def again(run_owner: str, run_id: UUID) -> None:
+    """Say that a run which had ended is at work once more: it was redriven.
+
+    Raises:
+        TransientError: the database gave up.
+    """
+    with database.transaction() as cursor:
+        cursor.execute(AGAIN, {"user_id": run_owner, "run_id": run_id})
+
+
 def keep(
     run_owner: str, run_id: UUID, user_id: str, item_id: UUID, began_at: datetime, verdict: Verdict
 ) -> None:
     """Write down what became of an item, and what it cost since the run began with it.
+
+    What became of an item whose owner is erased is nobody's business any more.
 
     Args:
         run_owner: whose run it is; `user_id` is whose item.
@@ -47,6 +66,8 @@ def keep(
         TransientError: the database gave up.
     """
     with database.transaction() as cursor:
+        if erasures.is_erased(cursor, user_id):
+            return
         cursor.execute(
             KEEP,
             {

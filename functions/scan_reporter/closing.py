@@ -16,6 +16,7 @@ from shared.runs import RunInput
 from shared.text import storable
 
 if TYPE_CHECKING:
+    from psycopg import Cursor
     from psycopg.rows import DictRow
 
 logger = Logger(child=True)
@@ -186,13 +187,10 @@ def as_json(found: Mapping[str, Any]) -> bytes:
     return json.dumps(storable(dict(found)), indent=2).encode()
 
 
-def close(end: End, found: Mapping[str, Any], key: str) -> RunOutcome:
+def close(cursor: "Cursor[DictRow]", end: End, found: Mapping[str, Any], key: str) -> RunOutcome:
     """Write the end of a run and its counts on its row; returns the status that it has now.
 
     A run that was cancelled while it was reported stays cancelled.
-
-    Raises:
-        TransientError: the database gave up.
     """
     from psycopg.types.json import Jsonb
 
@@ -203,19 +201,18 @@ def close(end: End, found: Mapping[str, Any], key: str) -> RunOutcome:
         "cost_usd": found["cost_usd"],
         "findings": found["findings"],
     }
-    with database.transaction() as cursor:
-        row = cursor.execute(
-            CLOSE,
-            {
-                "user_id": end.owner,
-                "run_id": end.run_id,
-                "status": end.status,
-                "code": end.code,
-                "message": end.message,
-                "summary": Jsonb(storable(summary)),
-                "report_key": key,
-            },
-        ).fetchone()
+    row = cursor.execute(
+        CLOSE,
+        {
+            "user_id": end.owner,
+            "run_id": end.run_id,
+            "status": end.status,
+            "code": end.code,
+            "message": end.message,
+            "summary": Jsonb(storable(summary)),
+            "report_key": key,
+        },
+    ).fetchone()
     status: RunOutcome = row["status"] if row else end.status
     return status
 

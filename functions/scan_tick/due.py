@@ -15,7 +15,7 @@ logger = Logger(child=True)
 
 # Everybody's. Who holds one has it; the others pass on.
 DUE_OF_ALL = """
-SELECT user_id, scan_id, work, schedule, zone, next_run_at FROM scans
+SELECT user_id, scan_id, work, schedule, zone, next_run_at, last_run_id FROM scans
  WHERE enabled AND next_run_at <= %(now)s
  ORDER BY next_run_at, scan_id
  LIMIT 1
@@ -28,6 +28,16 @@ UPDATE scans
  WHERE user_id = %(user_id)s AND scan_id = %(scan_id)s
 """
 
+PASSED_OVER = """
+UPDATE scans SET next_run_at = %(next_run_at)s
+ WHERE user_id = %(user_id)s AND scan_id = %(scan_id)s
+"""
+
+GOING = """
+SELECT FROM scan_runs
+ WHERE user_id = %(user_id)s AND run_id = %(run_id)s AND finished_at IS NULL
+"""
+
 BROKEN = """
 UPDATE scans SET enabled = false, next_run_at = NULL
  WHERE user_id = %(user_id)s AND scan_id = %(scan_id)s
@@ -37,7 +47,8 @@ UPDATE scans SET enabled = false, next_run_at = NULL
 def take(now: datetime) -> RunInput | None:
     """Return the run of a scan that is due, whose row is made; None where none is due.
 
-    However many times were missed, it runs once, and then at its next time after now.
+    However many times were missed, it runs once, and then at its next time after now. While its run before
+    is still going, its time passes: two of them would do the same work side by side.
 
     Raises:
         TransientError: the database gave up.
@@ -58,6 +69,11 @@ def take(now: datetime) -> RunInput | None:
                 # Nothing that the API lets in; it must not hold up everybody else's.
                 logger.error("scan paused", scan_id=str(row["scan_id"]), error=type(error).__name__)
                 cursor.execute(BROKEN, names)
+                continue
+            last = {"user_id": row["user_id"], "run_id": row["last_run_id"]}
+            if cursor.execute(GOING, last).fetchone() is not None:
+                logger.warning("scan is still running", scan_id=str(row["scan_id"]))
+                cursor.execute(PASSED_OVER, {**names, "next_run_at": following})
                 continue
             cursor.execute(runs.CREATE, runs.row(run))
             cursor.execute(TAKEN, {**names, "next_run_at": following, "now": now, "run_id": run.run_id})

@@ -1,6 +1,7 @@
 """Runs whose end nobody heard of, and runs that were never started."""
 
 import json
+from itertools import chain
 from typing import Any
 from uuid import uuid4
 
@@ -15,15 +16,18 @@ from shared.settings import Settings
 
 logger = Logger(child=True)
 
-AT_ONCE = 100
+PAGE = 100
 
 # Everybody's. A run that was made just now is being started by whoever made it.
 OPEN_OF_ALL = """
-SELECT user_id, run_id, request, execution_arn, status FROM scan_runs
+SELECT user_id, run_id, request, execution_arn, status, created_at FROM scan_runs
  WHERE (finished_at IS NULL OR status IN ('cancelled', 'failed') AND report_key IS NULL)
    AND coalesce(finished_at, started_at, created_at) < now() - interval '10 minutes'
    AND created_at > now() - interval '60 days'
- ORDER BY created_at
+   AND (%(after_created_at)s::timestamptz IS NULL
+        OR (created_at, user_id, run_id)
+           > (%(after_created_at)s::timestamptz, %(after_user_id)s, %(after_run_id)s))
+ ORDER BY created_at, user_id, run_id
  LIMIT %(limit)s
 """
 
@@ -41,7 +45,9 @@ def settle() -> int:
         TransientError: Step Functions, SQS or the database did not answer.
     """
     settled = 0
-    for row in database.fetch_all(OPEN_OF_ALL, {"limit": AT_ONCE}):
+    # Page by page: those that go on for days hide none behind them.
+    pages = database.pages(OPEN_OF_ALL, {}, ("created_at", "user_id", "run_id"), PAGE)
+    for row in chain.from_iterable(pages):
         arn = row["execution_arn"] or runs.execution_arn(
             launching.RunsEnv.load().state_machine, str(row["run_id"])
         )

@@ -32,22 +32,23 @@ class Env(Settings):
 def process(seconds_left: Callable[[], float]) -> dict[str, int]:
     env = Env.load()
     swept = dict.fromkeys(("sent", "asked", "failed", "waiting", "runs"), 0)
-    empty = {status: queues.is_empty(stage) for status, stage in STAGES.items()}
-    for item in rows.stuck(env.after_seconds):
-        todo = to_do(item, empty[item.status], env.times, env.anyway_seconds)
-        if item.status == "pending" and todo is not Todo.WAIT and not uploaded(item, env):
-            rows.looked_at(item)  # nothing was uploaded yet, or ever: the nightly tells which
-            todo = Todo.WAIT
-        match todo:
-            case Todo.WAIT:
-                swept["waiting"] += 1
-            case Todo.SEND:
-                queues.send(STAGES[item.status], item)
-                rows.swept(item)
-                swept["sent"] += 1
-            case Todo.ASK if seconds_left() > RESERVE_SECONDS:
-                swept["failed" if ask(item) else "asked"] += 1
     swept["runs"] = executions.settle()
+    for status, stage in STAGES.items():
+        empty = queues.is_empty(stage)
+        for item in rows.stuck(status, env.after_seconds):
+            todo = to_do(item, empty, env.times, env.anyway_seconds)
+            if status == "pending" and todo is not Todo.WAIT and not uploaded(item, env):
+                rows.looked_at(item)  # nothing was uploaded yet, or ever: the nightly tells which
+                todo = Todo.WAIT
+            match todo:
+                case Todo.WAIT:
+                    swept["waiting"] += 1
+                case Todo.SEND:
+                    queues.send(stage, item)
+                    rows.swept(item)
+                    swept["sent"] += 1
+                case Todo.ASK if seconds_left() > RESERVE_SECONDS:
+                    swept["failed" if ask(item) else "asked"] += 1
     logger.info("swept", counts=swept)
     return swept
 

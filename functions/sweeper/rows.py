@@ -8,9 +8,10 @@ from shared.errors import RejectedError
 from shared.events import ItemRejected, Stage
 
 AT_ONCE = 500
-"""Items of one sweep; the next one is five minutes away."""
+"""Items of each status in one sweep; the next one is five minutes away."""
 
-# Everybody's, the longest still first. What was swept already is looked at again after the same time.
+# Everybody's, of one status, the longest still first. What was swept already is looked at again after the
+# same time. Each status by itself: of uploads that never come there may be thousands, which hold nobody up.
 STUCK_OF_ALL = """
 SELECT items.user_id, items.item_id, items.status, items.object_key, items.object_version,
        items.correlation_id, extract(epoch FROM now() - items.updated_at)::float8 AS still_seconds,
@@ -19,7 +20,7 @@ SELECT items.user_id, items.item_id, items.status, items.object_key, items.objec
             THEN sweeps.times ELSE 0 END AS times
   FROM items
   LEFT JOIN sweeps ON sweeps.user_id = items.user_id AND sweeps.item_id = items.item_id
- WHERE items.status IN ('pending', 'processed', 'analyzed')
+ WHERE items.status IN ('pending', 'processed', 'analyzed') AND items.status = %(status)s
    AND items.updated_at < now() - make_interval(secs => %(after)s)
    AND (sweeps.swept_at IS NULL OR sweeps.swept_at < now() - make_interval(secs => %(after)s))
  ORDER BY items.updated_at
@@ -60,9 +61,9 @@ class Stuck:
     times: int
 
 
-def stuck(after_seconds: int) -> list[Stuck]:
-    """Return items that have not moved for so long, nor been swept."""
-    rows = database.fetch_all(STUCK_OF_ALL, {"after": after_seconds, "limit": AT_ONCE})
+def stuck(status: str, after_seconds: int) -> list[Stuck]:
+    """Return items of a status that have not moved for so long, nor been swept."""
+    rows = database.fetch_all(STUCK_OF_ALL, {"status": status, "after": after_seconds, "limit": AT_ONCE})
     return [Stuck(**row) for row in rows]
 
 

@@ -120,7 +120,7 @@ def test_a_picture_shows_what_happened_to_it_and_what_is_like_it(visit: Visiting
     dialog = tab.open("Warm photograph in orange")
     expect(dialog.get_by_role("list", name="Similar pictures").get_by_role("link").first).to_be_visible()
     dialog.get_by_text("Timeline").click()
-    expect(dialog.get_by_text("Embedder: ready")).to_be_visible()
+    expect(dialog.get_by_text("Can be found")).to_be_visible()
     dialog.get_by_role("button", name="Describe again").click()
     expect(tab.page.get_by_text("Every description is kept.")).to_be_visible()
     dialog.get_by_text("Descriptions", exact=True).click()
@@ -301,7 +301,11 @@ def test_everything_can_be_taken_along_and_deleted(visit: Visiting, somebody: Pe
     somebody.wait(somebody.upload(photos / "coffee.png"), "ready")
     tab = visit(somebody)
     tab.page.get_by_role("link", name="Account").click()
+    failed = {"status": "failed", "error": "It came to nothing.", "url": None, "bytes": None}
+    tab.page.route("**/export", lambda route: route.fulfill(json=failed), times=1)
     tab.page.get_by_role("button", name="Make a copy").click()
+    expect(tab.page.get_by_text("It came to nothing.")).to_be_visible()
+    tab.page.get_by_role("button", name="Try again").click()
     with tab.page.expect_download() as downloaded:
         tab.page.get_by_role("link", name=re.compile("^Download")).click()
     assert re.fullmatch(r"magpie-export-[\d-]+\.ndjson\.gz", downloaded.value.suggested_filename)

@@ -61,6 +61,7 @@ class Magpie:
         code: of the authenticator, when users have one as a second factor.
         refusal: of the user pool's trigger, for every sign-in and renewal.
         rotates: whether a refresh token is good for one renewal only, which brings the next.
+        answers: what tests let the API answer, by method and path: a status and a body for each request.
     """
 
     url: str = ""
@@ -82,6 +83,7 @@ class Magpie:
     code: str = ""
     refusal: str = ""
     rotates: bool = False
+    answers: dict[tuple[str, str], Callable[[Request], tuple[int, Any]]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -140,6 +142,8 @@ class Handler(BaseHTTPRequestHandler):
     """Answers as `docs/` says the API, S3's presigned POST and Cognito do."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes, of which the second would wait 40 ms for the first to be acknowledged.
+    disable_nagle_algorithm = True
     magpie: Magpie
 
     def log_message(self, *_: Any) -> None:
@@ -192,6 +196,8 @@ class Handler(BaseHTTPRequestHandler):
         magpie = self.magpie
         if magpie.problem is not None:
             self._json(422, magpie.problem)
+        elif (request.method, request.path) in magpie.answers:
+            self._json(*magpie.answers[request.method, request.path](request))
         elif request.method == "POST" and request.path == "/items":
             key = request.headers["idempotency-key"]
             if key not in magpie.by_key:

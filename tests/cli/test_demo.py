@@ -8,10 +8,13 @@ import stat
 import tempfile
 from pathlib import Path
 
+import boto3
 import psutil
 import pytest
 
 from cli.demo import photographs
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -55,7 +58,9 @@ def up(data, start):
     return start_up
 
 
-def test_pictures_go_through_a_running_magpie_and_are_found(up, run, tmp_path, monkeypatch, picture):
+def test_pictures_go_through_a_running_magpie_and_are_found(
+    up, run, tmp_path, monkeypatch, picture, wait_until
+):
     process, document = up()
     monkeypatch.setenv("MAGPIE_DATA", document["data"])
     coffee = next(path for path in photographs() if path.name == "coffee.png")
@@ -82,6 +87,33 @@ def test_pictures_go_through_a_running_magpie_and_are_found(up, run, tmp_path, m
         ready["item_id"]
     ]
     assert run("doctor", "--json").json["checks"][-1]["name"] == "running"
+
+    # Once more through the state machine, by hand and by a scan.
+    again = run("reprocess", "--select", "ready", "--force", "--yes", "--wait", "--json")
+    assert again.code == 0, again.err
+    assert again.json["run"]["items"]["done"] == 1
+    shown = run("runs", "show", again.json["run"]["run_id"][:8])
+    assert "ExecutionSucceeded" in shown.out
+    assert run("scans", "create", "Hourly", "--every", "hourly", "--check", "objects").code == 0
+    assert run("scans", "run", "Hourly", "--wait", "--json").json["run"]["findings"] == {}
+    # A dead letter is sent round again, and this time its function takes it.
+    sqs = boto3.client(
+        "sqs",
+        endpoint_url=document["aws_url"],
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    dead = sqs.get_queue_url(QueueName="magpie-EmbedderDeadLetters")["QueueUrl"]
+    event = json.loads((ROOT / "events" / "AnalysisComplete" / "v1.example.json").read_text())
+    body = {"id": "1", "detail-type": "AnalysisComplete", "source": "magpie", "detail": event}
+    sqs.send_message(QueueUrl=dead, MessageBody=json.dumps(body))
+    (letter,) = run("dlq", "show", "embedder", "--json").json["queues"][0]["letters"]
+    assert letter["correlation_id"] == event["metadata"]["correlation_id"]
+    assert run("dlq", "redrive", "embedder", "--json").json["queues"][0]["moved"] == 1
+    log = Path(document["logs"]) / "Embedder.log"
+    wait_until(lambda: event["metadata"]["correlation_id"] in log.read_text())
+    assert {queue["messages"] for queue in run("dlq", "list", "--json").json["queues"]} == {0}
 
     started = children(process)
     process.send_signal(signal.SIGTERM)

@@ -306,7 +306,7 @@ class TestBuckets:
 
     def test_exports_expire_by_the_tag_that_they_are_given(self, document: Document) -> None:
         media = document.of("AWS::S3::Bucket")["MediaBucket"]["Properties"]
-        (rule,) = [rule for rule in media["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
+        (rule,) = [rule for rule in media["LifecycleConfiguration"]["Rules"] if "TagFilters" in rule]
         (tag,) = rule["TagFilters"]
         assert f"{tag['Key']}={tag['Value']}" == archive.TAGGING
         assert timedelta(days=rule["ExpirationInDays"]) < export.FORGOTTEN
@@ -339,6 +339,13 @@ class TestApi:
         (api,) = document.of("AWS::Serverless::HttpApi").values()
         _, cors, _ = api["Properties"]["CorsConfiguration"]["Fn::If"]
         assert methods == set(cors["AllowMethods"])
+
+    def test_what_can_be_got_can_be_asked_for_without_its_content(self, document: Document) -> None:
+        got, asked = (
+            {route["Path"]: route.get("Auth") for route in self.routes(document) if route["Method"] == method}
+            for method in ("GET", "HEAD")
+        )
+        assert got == asked
 
     def test_requests_are_logged_without_what_people_search_for(self, document: Document) -> None:
         (api,) = document.of("AWS::Serverless::HttpApi").values()

@@ -33,7 +33,12 @@ INSERT INTO scan_results (user_id, run_id, item_id, run_owner, outcome, began_at
 VALUES (%(user)s, %(run)s, %(item)s, %(user)s, 'done', now());
 INSERT INTO scan_findings (user_id, run_id, kind, subject, run_owner)
 VALUES (%(user)s, %(run)s, 'missing', 'key', %(user)s);
-INSERT INTO sweeps (user_id, item_id, status) VALUES (%(user)s, %(item)s, 'processed')
+INSERT INTO sweeps (user_id, item_id, status) VALUES (%(user)s, %(item)s, 'processed');
+INSERT INTO imports (user_id, import_id, fingerprint, name)
+VALUES (%(user)s, %(imported)s, 'ab', 'collection.db');
+INSERT INTO import_items (user_id, item_id, import_id, source, updated_at, embedding)
+VALUES (%(user)s, %(brought)s, %(imported)s, '{"filename": "ö"}', now(),
+        (SELECT array_agg(1)::halfvec FROM generate_series(1, 1024)))
 """
 
 
@@ -44,6 +49,7 @@ class Belongings:
     Attributes:
         first, second: ids of the two items; the first one's original has two versions.
         versions: of all objects, delete markers included; `size` is their bytes.
+        rows: how many there are of each table that has some.
     """
 
     user_id: str
@@ -51,6 +57,7 @@ class Belongings:
     second: UUID
     versions: int
     size: int
+    rows: dict[str, int]
 
 
 def everything_of(db: Database, aws: Aws, user_id: str) -> Belongings:
@@ -62,13 +69,22 @@ def everything_of(db: Database, aws: Aws, user_id: str) -> Belongings:
     more = {"object_version": new["VersionId"], "sha256": "ab", "file_size": 8, "perceptual_hash": -1}
     picture(db, user_id, "Tabby cat", item_id=first, summary="Grüße \U0001f431", **more)
     picture(db, user_id, "A dog", item_id=second, status="pending", image_width=None, thumbnail_width=None)
-    values = {"user": user_id, "item": first, "run": uuid4(), "email": f"{user_id}@example.com"}
+    values = {
+        "user": user_id,
+        "item": first,
+        "brought": second,
+        "run": uuid4(),
+        "imported": uuid4(),
+        "email": f"{user_id}@example.com",
+    }
     for statement in REST.split(";"):
         db.execute(statement, values)
     kept = {
         items.image_key(user_id, first): b"image",
         items.thumbnail_key(user_id, first): b"thumb",
         f"{user_id}/exports/{uuid4()}.ndjson.gz": b"export",
+        f"{user_id}/reports/{uuid4()}.html": b"report",
+        f"*/runs/{user_id}/{uuid4()}/manifest-0001.csv": b"manifest",
         f"{user_id}/sp ace & <ö>+%41": b"operator's",
     }
     for key, body in kept.items():
@@ -76,7 +92,8 @@ def everything_of(db: Database, aws: Aws, user_id: str) -> Belongings:
     aws.s3.delete_object(Bucket=aws.media, Key=items.thumbnail_key(user_id, first))  # leaves a marker
     aws.s3.create_multipart_upload(Bucket=aws.media, Key=f"{user_id}/exports/half")
     size = len(b"old") + len(b"original") + sum(len(body) for body in kept.values())
-    return Belongings(user_id, first, second, versions=2 + len(kept) + 1, size=size)
+    there = {table: number for table, number in rows(db, user_id).items() if number}
+    return Belongings(user_id, first, second, versions=2 + len(kept) + 1, size=size, rows=there)
 
 
 def rows(db: Database, user_id: str) -> dict[str, int]:
@@ -102,9 +119,11 @@ def rows(db: Database, user_id: str) -> dict[str, int]:
 def object_versions(aws: Aws, user_id: str) -> list[tuple[str, str]]:
     """Bucket and key of every version and marker of a user's objects, and of their unfinished uploads."""
     found = []
-    for bucket in (aws.uploads, aws.media):
-        page = aws.s3.list_object_versions(Bucket=bucket, Prefix=f"{user_id}/")
+    places = ((aws.uploads, ""), (aws.media, ""), (aws.media, "*/runs/"))
+    for bucket, before in places:
+        prefix = f"{before}{user_id}/"
+        page = aws.s3.list_object_versions(Bucket=bucket, Prefix=prefix)
         versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-        uploads = aws.s3.list_multipart_uploads(Bucket=bucket, Prefix=f"{user_id}/").get("Uploads", [])
+        uploads = aws.s3.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", [])
         found += [(bucket, each["Key"]) for each in [*versions, *uploads]]
     return found

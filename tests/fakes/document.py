@@ -63,6 +63,16 @@ class Operation:
         content = self.said.get("requestBody", {}).get("content", {}).get("application/json", {})
         return content.get("example")
 
+    def fields(self) -> dict[str, set[str]]:
+        """The fields of its body, each with the types of JSON that it takes."""
+        content = self.said["requestBody"]["content"]["application/json"]
+        models = [resolved(each) for each in _choices(resolved(content["schema"]))]
+        return {
+            name: {str(resolved(choice).get("type")) for choice in _choices(schema)}
+            for model in models
+            for name, schema in model.get("properties", {}).items()
+        }
+
     def at(self, **ids: str) -> str:
         """Its path, with ids in it."""
         return re.sub(r"{(\w+)}", lambda match: ids[match[1]], self.path)
@@ -90,6 +100,11 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
     for part in node["$ref"].removeprefix("#/").split("/"):
         found = found[part]
     return dict(found)
+
+
+def _choices(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of which a value fits one."""
+    return list(schema.get("anyOf", schema.get("oneOf", [schema])))
 
 
 @cache

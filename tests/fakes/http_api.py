@@ -100,6 +100,7 @@ class Caller:
 
 def invoke(event: dict[str, Any], context: LambdaContext | None = None) -> Answer:
     """Call the function, and read its answer."""
+    http = event["requestContext"]["http"]
     answer = lambda_handler(event, context or LambdaContext(remaining_ms=15_000))
     json.dumps(answer)
     headers = {name.lower(): value for name, value in answer["headers"].items()}
@@ -107,10 +108,9 @@ def invoke(event: dict[str, Any], context: LambdaContext | None = None) -> Answe
     if answer["isBase64Encoded"]:
         assert headers.pop("content-encoding") == "gzip"
         body = gzip.decompress(base64.b64decode(body)).decode()
-    if "json" in headers.get("content-type", ""):
+    if "json" in headers.get("content-type", "") and http["method"] != "HEAD":
         body = json.loads(body)
     read = Answer(answer["statusCode"], headers, body)
-    http = event["requestContext"]["http"]
     operation = document.operation_of(http["method"], event["rawPath"])
     # Whatever a test asks for: what the API answers is what its document tells.
     told = operation and not read.is_of_no_route and document.misfit(operation, read)

@@ -23,9 +23,12 @@ STAGES = {
 class Pipeline:
     """Gives the stages what their queues hold."""
 
-    def __init__(self, aws: Aws, db: "psycopg.Connection[dict[str, Any]]") -> None:
+    def __init__(
+        self, aws: Aws, db: "psycopg.Connection[dict[str, Any]]", stages: dict[str, str] | None = None
+    ) -> None:
         self._aws = aws
         self._db = db
+        self._stages = stages or STAGES
 
     def upload(self, user_id: str, number: int) -> UUID:
         """An item with its original; S3 says so by an event."""
@@ -55,7 +58,7 @@ class Pipeline:
         worked = True
         while worked:
             worked = False
-            for queue, stage in STAGES.items():
+            for queue, stage in self._stages.items():
                 url = self._aws.resources.ref(queue)
                 handler = importlib.import_module(f"functions.{stage}.handler").lambda_handler
                 for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):

@@ -32,6 +32,11 @@ _SCHEDULE = (
     "anything of it"
 )
 
+_OF_AGE = (
+    "everybody's rows of some kind go when they are of an age, whoever they belong to; nobody is shown "
+    "anything of them"
+)
+
 STATEMENTS: tuple[Allowed, ...] = (
     Allowed(
         "functions.pre_sign_up.handler",
@@ -50,6 +55,13 @@ STATEMENTS: tuple[Allowed, ...] = (
     Allowed("functions.sweeper.rows", "STUCK_OF_ALL", _SCHEDULE),
     Allowed("functions.sweeper.executions", "OPEN_OF_ALL", _SCHEDULE),
     Allowed("functions.nightly.abandoned", "ABANDONED_OF_ALL", _SCHEDULE),
+    Allowed("functions.nightly.unfinished", "HALF_DONE_OF_ALL", _SCHEDULE),
+    Allowed("functions.nightly.unfinished", "UNFINISHED_OF_ALL", _SCHEDULE),
+    Allowed("functions.nightly.forgotten", "MARKS_OF_ALL", _OF_AGE),
+    Allowed("functions.nightly.forgotten", "RECEIPTS_OF_ALL", _OF_AGE),
+    Allowed("functions.nightly.forgotten", "RESULTS_OF_ALL", _OF_AGE),
+    Allowed("functions.nightly.forgotten", "FINDINGS_OF_ALL", _OF_AGE),
+    Allowed("functions.nightly.forgotten", "OLD_RUNS_OF_ALL", _SCHEDULE),
     Allowed("functions.scan_tick.due", "DUE_OF_ALL", _SCHEDULE),
 )
 

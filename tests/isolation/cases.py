@@ -59,6 +59,12 @@ _SEARCHES = [
 
 _SCAN = {"name": "weekly", "work": {"select": {"all": True}}, "schedule": {"every": "day", "at": "03:00"}}
 
+
+def _coming(item_id: str) -> dict[str, Any]:
+    analysis = {"id": item_id, "version": 1, "summary": "a tabby cat"}
+    return {"item": {"id": item_id, "filename": "cat.jpg"}, "analyses": [analysis]}
+
+
 CASES: dict[str, Callable[[Names], list[Ask]]] = {
     "GET /items": lambda names: [
         get("/items"),
@@ -138,6 +144,18 @@ CASES: dict[str, Callable[[Names], list[Ask]]] = {
     ],
     "POST /scans/<scan_id>/run": lambda names: [post(f"/scans/{names.scan}/run", names=True)],
     "DELETE /scans/<scan_id>": lambda names: [Ask("DELETE", f"/scans/{names.scan}", names=True)],
+    "GET /imports": lambda names: [get("/imports"), get("/imports", limit=1)],
+    "POST /imports": lambda names: [post("/imports", {"fingerprint": "5e" * 32, "name": "a.db"})],
+    "GET /imports/<import_id>": lambda names: [get(f"/imports/{names.imported}", names=True)],
+    "GET /imports/<import_id>/items": lambda names: [
+        get(f"/imports/{names.imported}/items", names=True),
+        get(f"/imports/{names.imported}/items", names=True, limit=1),
+    ],
+    "POST /imports/<import_id>/items": lambda names: [
+        post(f"/imports/{names.imported}/items", {"items": [_coming(names.alike)]}, names=True),
+        post(f"/imports/{names.imported}/items", {"items": [_coming(names.item)]}, names=True),
+    ],
+    "POST /imports/<import_id>/undo": lambda names: [post(f"/imports/{names.imported}/undo", names=True)],
     "DELETE /items/<item_id>": lambda names: [Ask("DELETE", f"/items/{names.copy}", names=True)],
     "DELETE /me": lambda names: [Ask("DELETE", "/me", {"wait": 0})],
 }

@@ -129,7 +129,7 @@ def read_schema(migrations: Iterable[str]) -> tuple[Schema, dict[str, tuple[str,
                             columns.pop(dropped[-1].sval, None)
                 case ast.CreateFunctionStmt():
                     end = raw.stmt_location + raw.stmt_len if raw.stmt_len else None
-                    made.append((statement, text.encode()[raw.stmt_location : end].decode()))
+                    made.append((statement, text[raw.stmt_location : end]))
                 case ast.ViewStmt() | ast.CreateTableAsStmt() | ast.DoStmt() | ast.RenameStmt():
                     if _names(statement) & Schema(columns).tenant_tables or isinstance(statement, ast.DoStmt):
                         raise NotImplementedError(f"teach this module {type(statement).__name__}")

@@ -452,6 +452,12 @@ def test_triggers_hold_to_the_rows_that_set_them_off(body: str, violations: int)
     assert len(found["f"]) == violations, found["f"]
 
 
+def test_letters_of_several_bytes_before_a_function_do_not_move_it() -> None:
+    body = "BEGIN DELETE FROM items WHERE items.item_id = NEW.item_id; RETURN NULL; END"
+    _, found = statements.read_schema([*MIGRATIONS, f"-- {'Łódź ' * 40}\nSELECT 1;{TRIGGER.format(body)}"])
+    assert len(found["f"]) == 1
+
+
 def test_a_function_that_is_no_trigger_has_no_rows_to_hold_to() -> None:
     body = "BEGIN DELETE FROM items WHERE items.user_id = NEW.user_id; END"
     _, found = statements.read_schema([*MIGRATIONS, TRIGGER.format(body).partition("CREATE TRIGGER")[0]])

@@ -66,7 +66,12 @@ INSERT INTO scan_results (user_id, run_id, item_id, run_owner, outcome, stage, c
 VALUES (%(user)s, %(run)s, %(item)s, %(user)s, 'failed', 'embed', 'broken', 'for ' || %(token)s, now());
 INSERT INTO scan_findings (user_id, run_id, kind, subject, run_owner)
 VALUES (%(user)s, %(run)s, 'missing', %(user)s || '/images/1.jpg', %(user)s);
-INSERT INTO sweeps (user_id, item_id, status) VALUES (%(user)s, %(item)s, 'processed')
+INSERT INTO sweeps (user_id, item_id, status) VALUES (%(user)s, %(item)s, 'processed');
+INSERT INTO imports (user_id, import_id, fingerprint, name)
+VALUES (%(user)s, %(imported)s, repeat('5e', 32), %(token)s || '.db');
+INSERT INTO import_items (user_id, item_id, import_id, source, updated_at, sha256)
+VALUES (%(user)s, %(alike)s, %(imported)s, jsonb_build_object('filename', %(token)s::text), now(), %(sha256)s),
+       (%(user)s, %(copy)s, %(imported)s, '{}', now(), NULL)
 """
 
 
@@ -81,6 +86,7 @@ class Names:
     run: str = field(default_factory=lambda: str(uuid4()))
     scan: str = field(default_factory=lambda: str(uuid4()))
     export: str = field(default_factory=lambda: str(uuid4()))
+    imported: str = field(default_factory=lambda: str(uuid4()))
 
     def all(self) -> set[str]:
         return set(vars(self).values())

@@ -15,6 +15,7 @@ from local.objects import ObjectStore
 from local.patches import Patches
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
+PATTERN = json.dumps({"account": [ACCOUNT]})
 
 
 class Storage:
@@ -45,9 +46,9 @@ class Storage:
         self.rule("default")
         self.count = self.store.load()
 
-    def rule(self, bus_name: str, name: str = "all", state: str = "ENABLED") -> None:
-        pattern = json.dumps({"account": [ACCOUNT]})
-        self.events.put_rule(name, event_pattern=pattern, event_bus_arn=bus_name, state=state)
+    def rule(self, bus_name: str, name: str = "all", schedule: str | None = None) -> None:
+        hears = {"scheduled_expression": schedule} if schedule else {"event_pattern": PATTERN}
+        self.events.put_rule(name, event_bus_arn=bus_name, **hears)
         target = {"Id": "q", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:heard"}
         self.events.put_targets(name, bus_name, [target])
 
@@ -271,6 +272,14 @@ def test_only_the_watched_bucket_speaks_and_only_on_the_default_bus(storage):
 
 def test_a_disabled_rule_hears_nothing(storage):
     storage.events.disable_rule("all", "default")
+    storage.put("a", b"x")
+    assert storage.heard() == []
+
+
+def test_a_schedule_hears_nothing(storage):
+    """To moto, a rule without a pattern is one that every event matches: an upload began a night's work."""
+    storage.events.disable_rule("all", "default")
+    storage.rule("default", "nightly", schedule="rate(1 minute)")
     storage.put("a", b"x")
     assert storage.heard() == []
 

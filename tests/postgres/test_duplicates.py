@@ -23,12 +23,6 @@ Database = psycopg.Connection[dict[str, Any]]
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def alice(function_env: Callable[..., dict[str, str]]) -> Caller:
-    environment = function_env("Api", EMBEDDER="offline")
-    return Caller("alice", environment["USER_POOL_CLIENT_ID"])
-
-
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -153,17 +147,21 @@ def test_groups_by_hash_are_those_that_all_pairs_would_give(alice: Caller, db: D
         }
         for one in range(len(made))
     }
-    expected = set()
-    for one in range(len(made)):
-        found = near[one]
-        while (grown := set().union(*(near[each] for each in found))) != found:
-            found = grown
-        if len(found) > 1:
-            expected.add(frozenset(made[each] for each in found))
+    expected = {frozenset(made[each] for each in group) for group in joined(near)}
     assert len(expected) > 5
     groups = listed(alice, by="perceptual", limit=3)
     assert {frozenset(items) for _, items in groups} == expected
     assert len(groups) == len(expected)
+
+
+def joined(near: dict[int, set[int]]) -> set[frozenset[int]]:
+    """Return the groups of several that come of what is near to each."""
+    groups = set()
+    for found in near.values():
+        while (grown := set().union(*(near[each] for each in found))) != found:
+            found = grown
+        groups.add(frozenset(found))
+    return {group for group in groups if len(group) > 1}
 
 
 def test_groups_by_vector_are_those_that_all_pairs_would_give(alice: Caller, db: Database) -> None:
@@ -187,13 +185,7 @@ def test_groups_by_vector_are_those_that_all_pairs_would_give(alice: Caller, db:
         }
         for one in range(len(made))
     }
-    expected = set()
-    for one in range(len(made)):
-        found = near[one]
-        while (grown := set().union(*(near[each] for each in found))) != found:
-            found = grown
-        if len(found) > 1:
-            expected.add(frozenset(made[each] for each in found))
+    expected = {frozenset(made[each] for each in group) for group in joined(near)}
     assert len(expected) > 3
     groups = listed(alice, by="embedding", limit=2)
     assert {frozenset(items) for _, items in groups} == expected

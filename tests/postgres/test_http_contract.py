@@ -110,7 +110,7 @@ def world(function_env: Callable[..., dict[str, str]], aws: Aws, db: Database) -
 def new_world(name: str, environment: dict[str, str], aws: Aws, db: Database) -> World:
     item_id = everything_of(db, aws, name).first
     ids: dict[str, Any] = {"item_id": item_id}
-    for table, key in (("scan_runs", "run_id"), ("scans", "scan_id")):
+    for table, key in (("scan_runs", "run_id"), ("scans", "scan_id"), ("imports", "import_id")):
         found = sql.SQL("SELECT {} FROM {} WHERE user_id = %s").format(
             sql.Identifier(key), sql.Identifier(table)
         )
@@ -160,6 +160,24 @@ def test_what_needs_no_token_is_the_same_for_everybody(world: World) -> None:
             assert http_api.invoke(event).body == world.ask(operation).body
 
 
+# What is asked for without its content
+
+
+def test_head_answers_as_get_does_without_the_content(world: World) -> None:
+    checked = 0
+    for operation in operations():
+        if operation.method != "GET":
+            continue
+        given = (operation.at(**world.ids), world.query(operation))
+        answer, head = world.caller("GET", *given), world.caller("HEAD", *given)
+        head.headers.pop("content-encoding", None)  # of the content that is not there
+        assert (head.status, head.headers, head.body) == (answer.status, answer.headers, ""), operation
+        checked += 1
+    assert checked > 10
+    assert world.caller("HEAD", "/items", {"limit": 0}).status == 422
+    assert world.caller("HEAD", "/no/such/path").status == 404
+
+
 # Ids
 
 
@@ -195,7 +213,8 @@ def keyed() -> list[Operation]:
     found = [operation for operation in operations() if operation.method == "POST"]
     assert found
     assert all(operation.takes_key for operation in found)
-    return found
+    # What takes an item away comes last.
+    return sorted(found, key=lambda operation: operation.path.endswith("/undo"))
 
 
 def test_a_key_out_of_bounds_is_refused_by_every_post_and_nothing_happens(world: World, db: Database) -> None:
@@ -324,6 +343,48 @@ def test_no_body_breaks_anything(world: World) -> None:
                 operation, world.query(operation), body=body, headers={"content-type": "application/json"}
             )
         assert world.ids == kept
+
+
+def taking_bodies() -> list[Operation]:
+    found = [operation for operation in operations() if operation.takes_body]
+    assert len(found) > 3
+    return found
+
+
+def wrong_fields(answer: Answer) -> list[str]:
+    assert (answer.status, answer.body["type"]) == (422, "urn:problem-type:magpie:invalid-input"), answer.body
+    return [error["field"] for error in answer.body["errors"]]
+
+
+def test_a_field_that_nobody_knows_is_refused_everywhere(world: World) -> None:
+    for operation in taking_bodies():
+        body = {**world.fitted(operation.example()), "no_such_field": 1}
+        answer = world.ask(operation, world.query(operation), body=body)
+        assert wrong_fields(answer) == ["body.no_such_field"], operation
+
+
+def test_a_number_or_a_truth_as_text_is_refused_everywhere(world: World) -> None:
+    checked = 0
+    for operation in taking_bodies():
+        for name, kinds in operation.fields().items():
+            if not kinds & {"integer", "number", "boolean"}:
+                continue
+            for value in ("1", *([1] if "boolean" in kinds else [True])):
+                body = {**world.fitted(operation.example()), name: value}
+                answer = world.ask(operation, world.query(operation), body=body)
+                assert wrong_fields(answer) == [f"body.{name}"], operation
+                checked += 1
+    assert checked > 10
+
+
+def test_a_problem_has_an_end_whatever_is_wrong(world: World) -> None:
+    """Of each letter of the names JSON makes twelve."""
+    names = [f"{number} {chr(0x1F600) * 300}" for number in range(1000)]
+    for operation in taking_bodies():
+        body = {**world.fitted(operation.example()), **dict.fromkeys(names, 1)}
+        answer = world.ask(operation, world.query(operation), body=body)
+        assert len(wrong_fields(answer)) == problems.MAX_ERRORS, operation
+        assert len(json.dumps(answer.body)) < 32_000
 
 
 def test_a_body_of_another_type_is_refused(world: World) -> None:

@@ -1,21 +1,26 @@
 """Runs as the API offers them: started, shown, listed, cancelled; and what planner and recorder decide."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from urllib.parse import unquote
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from functions.api import runs as api_runs
+from functions.scan_checker import handler as checker
+from functions.scan_checker import store as checked
+from functions.scan_checker.compare import Difference
 from functions.scan_planner import handler as planner
-from functions.scan_planner import plan
+from functions.scan_planner import manifest, plan, record, selection
 from functions.scan_planner.handler import ToPlan
 from functions.scan_recorder.handler import ItemFailedError
-from functions.scan_recorder.handler import lambda_handler as record
-from shared import launching
+from functions.scan_recorder.handler import lambda_handler as recorded
+from shared import database, erasures, items, launching, runs
+from shared.erasures import AccountDeletedError
 from shared.runs import RunInput
 from tests.conftest import Aws, LambdaContext, client
 from tests.fakes.http_api import Answer, Caller
@@ -171,7 +176,7 @@ class TestShow:
             results = {"process": {"status": "ready"}, "analyze": {"status": "analyzed"}}
             if number == 3:
                 results["analyze"] = {"status": "failed", "code": "refused"}
-            record({**said, "began_at": began, "results": results}, LambdaContext())
+            recorded({**said, "began_at": began, "results": results}, LambdaContext())
         shown = alice.get(f"/runs/{run_id}").body
         assert shown["items"] == {
             "planned": 8,
@@ -194,12 +199,29 @@ class TestShow:
         item = picture(db, "alice")
         said = {"run_owner": "alice", "run_id": run_id, "user_id": "alice", "item_id": item}
         for began in ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"):
-            record({**said, "began_at": began, "results": {"embed": {"status": "ignored"}}}, LambdaContext())
+            recorded(
+                {**said, "began_at": began, "results": {"embed": {"status": "ignored"}}}, LambdaContext()
+            )
         failure = {"stage": "analyze", "error": "TransientError", "cause": "no JSON", "redrive": 0}
         with pytest.raises(ItemFailedError):
-            record({**said, "began_at": "2026-01-02T00:00:00Z", "failure": failure}, LambdaContext())
+            recorded({**said, "began_at": "2026-01-02T00:00:00Z", "failure": failure}, LambdaContext())
         (row,) = db.execute("SELECT outcome, code, message FROM scan_results").fetchall()
         assert row == {"outcome": "failed", "code": "TransientError", "message": "no JSON"}
+
+    def test_of_who_was_erased_meanwhile_nothing_is_recorded(
+        self, environment: dict[str, str], db: Database
+    ) -> None:
+        run_id = str(uuid4())
+        launching.create(RunInput.model_validate({"run_id": run_id, "select": {"all": True}}))
+        said = {"run_owner": "*", "run_id": run_id, "began_at": "2026-01-01T00:00:00Z", "results": {}}
+        with database.transaction() as cursor:
+            erasures.begin(cursor, "alice", uuid4())
+        unknown = Difference("unknown", "a", None)
+        for user_id in ("alice", "bob"):
+            recorded({**said, "user_id": user_id, "item_id": str(uuid4())}, LambdaContext())
+            checked.keep("*", UUID(run_id), user_id, "images", [unknown])
+        for query in ("SELECT user_id FROM scan_results", "SELECT user_id FROM scan_findings"):
+            assert [row["user_id"] for row in db.execute(query).fetchall()] == ["bob"]
 
     def test_somebody_elses_run_is_one_that_does_not_exist(
         self, alice: Caller, bob: Caller, environment: dict[str, str]
@@ -275,7 +297,7 @@ class TestPlan:
             "INSERT INTO corrections (user_id, item_id, category) VALUES ('alice', %s, 'cat')", (corrected,)
         )
         pending = picture(db, "alice", status="pending", analysis_version=None)
-        waiting = picture(db, "alice", status="pending", created_at=datetime.now(UTC) - timedelta(hours=2))
+        waiting = picture(db, "alice", status="pending", updated_at=datetime.now(UTC) - timedelta(hours=2))
         rejected = picture(db, "alice", status="rejected", analysis_version=None)
         old = picture(db, "alice", created_at=datetime(2020, 1, 1, tzinfo=UTC))
         picture(db, "bob")
@@ -305,6 +327,7 @@ class TestPlan:
         for select, expected, paid in (
             ({"stale_model": True}, {other_model}, 1),
             ({"stale_prompt": True}, {other_prompt}, 1),
+            ({"stale": True}, {other_model, other_prompt}, 2),
             ({"all": True}, {fresh, other_model, other_prompt}, 2),
         ):
             event = to_plan(QUESTION, user_id="alice", select=select, stages=["analyze"])
@@ -404,6 +427,26 @@ class TestPlan:
         (row,) = db.execute("SELECT user_id, planned_items FROM scan_runs").fetchall()
         assert row == {"user_id": "*", "planned_items": 9}
 
+    def test_a_large_prefix_is_planned_part_by_part(self, db: Database, aws: Aws) -> None:
+        keys = [f"alice/archive/{number:02} ü,%.jpg" for number in range(7)]
+        for key in [*keys, "alice/archive/", "alice/archive/03/", "alice/archived.jpg", "bob/archive/1.jpg"]:
+            aws.s3.put_object(Bucket=aws.uploads, Key=key, Body=b"x")
+        found: list[str] = []
+        event, part = to_plan(prefix="alice/archive/", kind="ingest"), 1
+        while True:
+            planned = planner.process(event, most=3)
+            assert planned["run"]["owner"] == "*"
+            body = aws.s3.get_object(Bucket=planned["bucket"], Key=planned["manifest"])["Body"].read()
+            found += [unquote(line.split(",")[2]) for line in body.decode().splitlines()[1:]]
+            (row,) = db.execute("SELECT planned_items FROM scan_runs").fetchall()
+            assert row["planned_items"] == len(found)
+            if "next" not in planned:
+                break
+            part += 1
+            event = event.model_copy(update={"part": part, "after": planned["next"]})
+        assert part == 3
+        assert found == keys
+
     def test_a_run_that_is_started_again_goes_on_with_the_items_that_it_had(
         self, db: Database, aws: Aws
     ) -> None:
@@ -414,11 +457,110 @@ class TestPlan:
         picture(db, "alice", status="failed")
         assert lines(aws, planner.process(event)) == [one]
 
+    def test_the_number_of_items_is_that_of_the_manifest_and_no_estimate(
+        self, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for _ in range(3):
+            picture(db, "alice")
+        count = selection.count
+
+        def counted_before_another_came(values: Any) -> Any:
+            found = count(values)
+            picture(db, "alice")
+            return found
+
+        monkeypatch.setattr(selection, "count", counted_before_another_came)
+        assert planner.process(to_plan(user_id="alice", select={"all": True}))["items"] == 4
+        (row,) = db.execute("SELECT estimate, planned_items FROM scan_runs").fetchall()
+        assert (row["estimate"]["items"], row["planned_items"]) == (3, 4)
+
+    @pytest.mark.parametrize("lines", [10, 90_000], ids=["small", "in parts"])
+    def test_nothing_comes_to_be_for_somebody_who_was_erased_in_the_meantime(
+        self, lines: int, db: Database, aws: Aws
+    ) -> None:
+        def selected() -> Iterator[str]:
+            for number in range(lines):
+                if number == lines - 1:
+                    with database.transaction() as cursor:
+                        erasures.begin(cursor, "alice", uuid4())
+                yield manifest.line("alice", str(uuid4()), "k" * 60)
+
+        with pytest.raises(AccountDeletedError):
+            manifest.write(aws.media, "key", selected(), record.writing("alice"))
+        assert "Contents" not in aws.s3.list_objects_v2(Bucket=aws.media)
+        assert "Uploads" not in aws.s3.list_multipart_uploads(Bucket=aws.media)
+
+    def test_files_of_runs_lie_where_one_rule_lets_them_expire(self, db: Database, aws: Aws) -> None:
+        picture(db, "alice")
+        planner.process(to_plan(user_id="alice", select={"all": True}))
+        planner.process(to_plan(select={"all": True}))
+        keys = [each["Key"] for each in aws.s3.list_objects_v2(Bucket=aws.media)["Contents"]]
+        (rule,) = [
+            rule
+            for rule in aws.template.resources["MediaBucket"].properties["LifecycleConfiguration"]["Rules"]
+            if rule["Id"] == "runs"
+        ]
+        assert len(keys) == 4
+        assert [key for key in keys if not key.startswith(rule["Prefix"])] == []
+        # A person's reports are not among them, the operator's are.
+        assert not runs.report_key("alice", uuid4()).startswith(rule["Prefix"])
+        assert runs.report_key("*", uuid4()).startswith(rule["Prefix"])
+
     def test_an_input_that_is_none_is_named(self) -> None:
         for wrong in (
             {},
             {"select": {"all": True}, "surprise": 1},
             {"select": {"all": True}, "prefix": "a/"},
+            {"user_id": "alice", "prefix": "bob/archive/"},
         ):
             with pytest.raises(Exception, match="not the input of a run"):
                 planner.process(ToPlan(input=wrong, execution="arn:x"))
+
+
+class TestCheck:
+    def test_a_check_that_runs_out_of_time_goes_on_where_it_stopped(
+        self,
+        function_env: Callable[..., dict[str, str]],
+        db: Database,
+        aws: Aws,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        function_env("ScanChecker")
+        monkeypatch.setattr(checker, "BATCH", 1)
+        monkeypatch.setattr(checker, "SETTLED_SECONDS", -60)  # the objects are of just now
+        monkeypatch.setattr(checked, "PAGE", 2)
+        then = datetime.now(UTC) - timedelta(days=1)
+        expected = set()
+        for owner in ("alice", "bob"):
+            ids = [UUID(picture(db, owner, updated_at=then)) for _ in range(5)]
+            for item_id in ids:
+                aws.s3.put_object(Bucket=aws.uploads, Key=items.uploads_key(owner, item_id), Body=b"x")
+                aws.s3.put_object(Bucket=aws.media, Key=items.image_key(owner, item_id), Body=b"x")
+                aws.s3.put_object(Bucket=aws.media, Key=items.thumbnail_key(owner, item_id), Body=b"x")
+            gone = {
+                "originals_missing": (aws.uploads, items.uploads_key(owner, ids[0])),
+                "images_missing": (aws.media, items.image_key(owner, ids[2])),
+                "thumbnails_missing": (aws.media, items.thumbnail_key(owner, ids[4])),
+            }
+            for kind, (bucket, key) in gone.items():
+                aws.s3.delete_object(Bucket=bucket, Key=key)
+                expected.add((owner, kind, key))
+            stray = items.image_key(owner, uuid4())
+            aws.s3.put_object(Bucket=aws.media, Key=stray, Body=b"x")
+            expected.add((owner, "images_unknown", stray))
+        nobodys = "carla/lost.jpg"
+        aws.s3.put_object(Bucket=aws.uploads, Key=nobodys, Body=b"x")
+        expected.add(("carla", "originals_unknown", nobodys))
+
+        asked = RunInput.model_validate({"run_id": uuid4(), "kind": "check", "check": "objects"})
+        calls, after = 0, None
+        while True:
+            event = checker.ToCheck(input=asked, execution="arn:aws:states:::execution:m:1", after=after)
+            answer = checker.process(event, lambda: 0.0)
+            calls += 1
+            if "next" not in answer:
+                break
+            after = answer["next"]
+        assert calls > 20
+        rows = db.execute("SELECT user_id, kind, subject FROM scan_findings").fetchall()
+        assert {tuple(row.values()) for row in rows} == expected

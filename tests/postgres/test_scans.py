@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -180,6 +181,18 @@ class TestTick:
         assert len(executions(environment)) == 1
         assert self.next_of(db, scan_id) == datetime(2026, 11, 20, 13, tzinfo=UTC)
 
+    def test_a_scan_that_is_still_running_is_not_started_beside_itself(
+        self, db: Database, environment: dict[str, str]
+    ) -> None:
+        scan_id = self.scan(db, self.NOW)
+        assert tick.process(self.NOW) == {"started": 1}
+        hour = timedelta(hours=1)
+        assert tick.process(self.NOW + hour) == {"started": 0}
+        assert self.next_of(db, scan_id) == datetime(2026, 11, 20, 14, tzinfo=UTC)
+        db.execute("UPDATE scan_runs SET finished_at = now()")
+        assert tick.process(self.NOW + 2 * hour) == {"started": 1}
+        assert len(executions(environment)) == 2
+
     def test_a_paused_scan_is_left_alone(self, db: Database, environment: dict[str, str]) -> None:
         self.scan(db, self.NOW)
         db.execute("UPDATE scans SET enabled = false")
@@ -200,39 +213,35 @@ class TestTick:
             assert due.take(self.NOW) is None
 
     def test_two_ticks_at_once_start_every_scan_once(
-        self, db: Database, database_url: str, environment: dict[str, str]
+        self,
+        db: Database,
+        database_url: str,
+        environment: dict[str, str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         scans = {self.scan(db, self.NOW, f"user-{number}") for number in range(12)}
-        taken: list[str] = []
+        own = threading.local()
+
+        def connection() -> Any:
+            if not hasattr(own, "connection"):
+                own.connection = database.connect(database_url)
+            return own.connection
+
+        monkeypatch.setattr(database, "connection", connection)  # each tick has its own, as on Lambda
         ready = threading.Barrier(3)
 
-        def work() -> None:
-            with database.connect(database_url) as own:
-                ready.wait(10)
-                while True:
-                    with own.transaction():
-                        row = own.execute(due.DUE_OF_ALL, {"now": self.NOW}).fetchone()
-                        if row is None:
-                            return
-                        own.execute(
-                            due.TAKEN,
-                            {
-                                "user_id": row["user_id"],
-                                "scan_id": row["scan_id"],
-                                "next_run_at": self.NOW + timedelta(hours=1),
-                                "now": self.NOW,
-                                "run_id": uuid4(),
-                            },
-                        )
-                        taken.append(str(row["scan_id"]))
+        def work() -> int:
+            ready.wait(10)
+            try:
+                return tick.process(self.NOW)["started"]
+            finally:
+                own.connection.close()
 
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-        assert len(taken) == len(scans)
-        assert set(taken) == scans
+        with ThreadPoolExecutor(3) as pool:
+            started = [future.result() for future in [pool.submit(work) for _ in range(3)]]
+        assert sum(started) == len(scans)
+        assert sorted(asked["scan_id"] for asked in executions(environment)) == sorted(scans)
+        assert len(db.execute("SELECT FROM scan_runs").fetchall()) == len(scans)
 
     def test_a_scan_that_cannot_be_read_is_paused_and_holds_nobody_up(
         self, db: Database, environment: dict[str, str]

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from functions.api import runs as api_runs
+from functions.eraser import handler as eraser
 from shared import items, launching, runs
 from shared.errors import TransientError
 from shared.runs import RunInput
-from tests.conftest import Aws
+from tests.conftest import Aws, LambdaContext
+from tests.fakes import belongings
 from tests.fakes.pictures import picture
 from tests.fakes.state_machine import Machine, running
 
@@ -43,7 +45,7 @@ def upload(aws: Aws, db: Database, count: int, user_id: str = USER) -> list[UUID
         aws.s3.put_object(Bucket=aws.uploads, Key=key, Body=jpeg(number))
         db.execute(
             """
-            INSERT INTO items (user_id, item_id, filename, object_key, created_at)
+            INSERT INTO items (user_id, item_id, filename, object_key, updated_at)
             VALUES (%s, %s, 'a.jpg', %s, now() - interval '2 hours')
             """,
             (user_id, item_id, key),
@@ -240,8 +242,14 @@ def test_a_redriven_item_begins_again(machine: Machine, aws: Aws, db: Database) 
     assert told["redrive"] == told["failure"]["redrive"] == 0
     answer = machine.invoke_by_name("ScanRecorder", told)
     assert answer["errorType"] == "ItemFailedError"
+    (event,) = machine.ended_events()
+    machine.report(event)
+    assert run_row(db, run_id)["status"] == "failed"
     assert machine.invoke_by_name("ScanRecorder", {**told, "redrive": 1}) == {"again": True}
     assert results(db, run_id) == {"failed": 1}
+    # The run is at work again, and is shown so.
+    row = run_row(db, run_id)
+    assert (row["status"], row["finished_at"], row["summary"]) == ("running", None, None)
 
 
 def test_a_cancelled_run_stops_and_stays_cancelled(machine: Machine, aws: Aws, db: Database) -> None:
@@ -270,6 +278,56 @@ def test_a_cancelled_run_stops_and_stays_cancelled(machine: Machine, aws: Aws, d
     assert (row["status"], row["error_code"]) == ("cancelled", "cancelled")
     assert sum(results(db, str(run_id)).values()) < 40
     assert row["summary"]["items"]["left"] > 0
+
+
+def test_a_run_whose_owner_is_erased_stops_and_leaves_nothing(
+    machine: Machine, aws: Aws, db: Database, function_env: Callable[..., dict[str, str]]
+) -> None:
+    function_env("Eraser")
+    described(db, 30)
+    done: list[str] = []
+
+    def erase(name: str, payload: dict[str, Any]) -> None:
+        if name == "Embedder":
+            done.append(payload["item_id"])
+        if len(done) == 3 and name == "Embedder":
+            eraser.lambda_handler({"user_id": USER}, LambdaContext(remaining_ms=900_000))
+
+    machine.before = erase
+    run_id, ended = machine.go(user_id=USER, select={"all": True}, stages=["embed"])
+    assert ended["status"] == "ABORTED"
+    assert len(done) < 30
+    # What Step Functions writes when it ends a Map, and the event that says so.
+    results_key = f"{runs.folder(USER, UUID(run_id))}/results/manifest.json"
+    aws.s3.put_object(Bucket=aws.media, Key=results_key, Body=b"{}")
+    (event,) = machine.ended_events()
+    assert machine.report(event) == {"status": "ignored"}
+    left = belongings.rows(db, USER)
+    assert {table: count for table, count in left.items() if count} == {"erasures": 1}
+    assert belongings.object_versions(aws, USER) == []
+    assert aws.published() == []
+
+
+def test_a_night_describes_anew_what_is_stale_and_compares_objects_with_rows(
+    machine: Machine, aws: Aws, db: Database, function_env: Callable[..., dict[str, str]]
+) -> None:
+    function_env("Nightly", ANALYZER="offline", EMBEDDER="offline")
+    ids = upload(aws, db, 3)
+    machine.go(user_id=USER, select={"status": "pending"})
+    db.execute("UPDATE analyses SET prompt_hash = 'old' WHERE item_id = ANY (%s)", (ids[:2],))
+    db.execute("UPDATE items SET updated_at = now() - interval '1 day'")
+    aws.s3.delete_object(Bucket=aws.uploads, Key=items.uploads_key(USER, ids[0]))
+    began = machine.invoke_by_name("Nightly", {})
+    for run_id in began["runs"]:
+        ended = machine.wait(runs.execution_arn(machine.arn, run_id))
+        assert ended["status"] == "SUCCEEDED", why(ended)
+    described_anew, compared = (run_row(db, run_id) for run_id in began["runs"])
+    # The offline model costs nothing, and so fits into no budget at all.
+    assert described_anew["request"]["max_cost_usd"] == 0
+    assert described_anew["summary"]["items"]["done"] == 2
+    rows = db.execute("SELECT item_id, max(version) AS version FROM analyses GROUP BY item_id").fetchall()
+    assert {row["item_id"]: row["version"] for row in rows} == {ids[0]: 2, ids[1]: 2, ids[2]: 1}
+    assert compared["summary"]["findings"] == {"originals_missing": 1}
 
 
 def test_a_dry_run_ends_with_its_estimate(machine: Machine, aws: Aws, db: Database) -> None:

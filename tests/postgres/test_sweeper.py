@@ -5,15 +5,17 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from functions.nightly import forgotten
 from functions.nightly import handler as nightly
+from functions.sweeper import executions, queues, rows
 from functions.sweeper import handler as sweeper
-from functions.sweeper import queues
-from shared import items, launching
+from shared import database, deletion, erasures, items, launching, runs
+from shared.errors import TransientError
 from shared.runs import RunInput
 from tests.conftest import Aws, client
 from tests.fakes.pictures import picture
@@ -26,6 +28,10 @@ QUEUES = ("ImageProcessorQueue", "AnalyzerQueue", "EmbedderQueue", "ScanReporter
 def environment(function_env: Callable[..., dict[str, str]]) -> dict[str, str]:
     function_env("Nightly")
     return function_env("Sweeper")
+
+
+def night() -> dict[str, Any]:
+    return nightly.process("2026-11-20", lambda: 300.0)
 
 
 def sweep() -> dict[str, int]:
@@ -143,6 +149,17 @@ def test_a_stage_that_does_its_work_when_it_is_asked_has_done_it(
     assert sweep()["sent"] == 1
 
 
+def test_uploads_that_never_came_hold_nobody_up(
+    environment: dict[str, str], aws: Aws, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "AT_ONCE", 1)
+    for _ in range(3):
+        still(db, "pending", minutes=900, analysis_version=None)
+    still(db, "processed")
+    assert (swept := sweep())["sent"] == 1
+    assert swept["waiting"] == 1
+
+
 def test_an_upload_that_never_came_is_not_sent_round(
     environment: dict[str, str], aws: Aws, db: Database
 ) -> None:
@@ -155,7 +172,10 @@ class TestRuns:
     def run(self, db: Database, minutes: float = 30) -> RunInput:
         run = RunInput.model_validate({"run_id": uuid4(), "user_id": "alice", "select": {"all": True}})
         launching.create(run)
-        db.execute("UPDATE scan_runs SET created_at = now() - make_interval(mins => %s)", (minutes,))
+        db.execute(
+            "UPDATE scan_runs SET created_at = now() - make_interval(mins => %s) WHERE run_id = %s",
+            (minutes, run.run_id),
+        )
         return run
 
     def test_a_run_that_was_never_started_is(
@@ -177,6 +197,15 @@ class TestRuns:
         (message,) = messages(aws, "ScanReporterQueue")
         assert message["detail"] == {"executionArn": arn}
 
+    def test_runs_that_go_on_for_days_hide_none_behind_them(
+        self, environment: dict[str, str], aws: Aws, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(executions, "PAGE", 1)
+        for minutes in (3000, 2000):
+            launching.launch(self.run(db, minutes))
+        self.run(db, minutes=60)
+        assert sweep()["runs"] == 1
+
     def test_a_young_run_is_left_to_whoever_starts_it(
         self, environment: dict[str, str], aws: Aws, db: Database
     ) -> None:
@@ -188,8 +217,8 @@ class TestNightly:
     def test_the_night_starts_its_runs_once_however_often_it_fires(
         self, environment: dict[str, str], aws: Aws, db: Database
     ) -> None:
-        first = nightly.process("2026-11-20")
-        assert nightly.process("2026-11-20")["runs"] == first["runs"]
+        first = night()
+        assert night()["runs"] == first["runs"]
         rows = db.execute("SELECT user_id, kind, request FROM scan_runs ORDER BY kind").fetchall()
         assert [(row["user_id"], row["kind"]) for row in rows] == [("*", "check"), ("*", "nightly")]
         assert rows[1]["request"]["select"] == {"stale": True}
@@ -203,7 +232,7 @@ class TestNightly:
         there = still(db, "pending", minutes=1500)
         young = still(db, "pending", minutes=600)
         aws.s3.put_object(Bucket=aws.uploads, Key=items.uploads_key("alice", there), Body=b"x")  # type: ignore[arg-type]
-        assert nightly.process("2026-11-20")["expired"] == 1
+        assert night()["expired"] == 1
         rows = db.execute("SELECT item_id::text, status, error_code FROM items").fetchall()
         assert {row["item_id"]: row["status"] for row in rows} == {
             gone: "failed",
@@ -212,6 +241,196 @@ class TestNightly:
         }
         (event,) = aws.published()
         assert event["detail"]["data"]["item_id"] == gone
+
+
+class TestUnfinished:
+    """What was promised to be deleted, and is not yet."""
+
+    def half_done(self, db: Database, aws: Aws, minutes: float = 60, key: str = "alice/cat.jpg") -> UUID:
+        """A deletion that stopped before its objects were removed."""
+        item_id = uuid4()
+        for _ in range(2):
+            aws.s3.put_object(Bucket=aws.uploads, Key=key, Body=b"x")
+        for each in (items.image_key("alice", item_id), items.thumbnail_key("alice", item_id)):
+            aws.s3.put_object(Bucket=aws.media, Key=each, Body=b"x")
+        db.execute(
+            "INSERT INTO deleted_items (user_id, item_id, object_key, deleted_at)"
+            " VALUES ('alice', %s, %s, now() - make_interval(mins => %s))",
+            (item_id, key, minutes),
+        )
+        return item_id
+
+    def left(self, aws: Aws) -> int:
+        pages = [aws.s3.list_object_versions(Bucket=bucket) for bucket in (aws.uploads, aws.media)]
+        return sum(len(page.get("Versions", [])) for page in pages)
+
+    def test_a_deletion_that_stopped_half_way_is_finished(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        item_id = self.half_done(db, aws)
+        assert night()["deletions"] == 1
+        assert self.left(aws) == 0
+        (mark,) = db.execute("SELECT item_id, objects_removed_at FROM deleted_items").fetchall()
+        assert mark["item_id"] == item_id
+        assert mark["objects_removed_at"]
+        assert night()["deletions"] == 0
+
+    def test_one_of_just_now_is_left_to_whoever_is_at_it(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        self.half_done(db, aws, minutes=5)
+        assert night()["deletions"] == 0
+        assert self.left(aws) == 4
+
+    def test_what_lies_under_a_key_that_is_used_again_is_another_items(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        item_id = self.half_done(db, aws)
+        assert deletion.finish("alice", item_id, aws.uploads, aws.media)
+        aws.s3.put_object(Bucket=aws.uploads, Key="alice/cat.jpg", Body=b"new")
+        assert deletion.finish("alice", item_id, aws.uploads, aws.media) is None
+        assert night()["deletions"] == 0
+        assert self.left(aws) == 1
+
+    def test_one_that_cannot_be_finished_holds_up_neither_others_nor_the_rest_of_the_night(
+        self,
+        environment: dict[str, str],
+        aws: Aws,
+        db: Database,
+        database_url: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        held = self.half_done(db, aws, minutes=120)
+        self.half_done(db, aws, key="alice/dog.jpg")
+        erasure_id = self.asked(db, "2 hours")
+        monkeypatch.setattr(deletion, "WAIT_SECONDS", 1)
+        with database.connect(database_url) as other, other.transaction():
+            other.execute("SELECT FROM deleted_items WHERE item_id = %s FOR UPDATE", (held,))
+            with pytest.raises(TransientError, match="not done yet: deletions"):
+                night()
+        rows = db.execute("SELECT item_id FROM deleted_items WHERE objects_removed_at IS NULL").fetchall()
+        assert [row["item_id"] for row in rows] == [held]
+        assert [event["detail"]["data"]["erasure_id"] for event in aws.published()] == [str(erasure_id)]
+
+    def asked(self, db: Database, age: str, finished: bool = False) -> UUID:
+        with database.transaction() as cursor:
+            row = erasures.begin(cursor, f"user-{uuid4()}", uuid4())
+        db.execute(
+            "UPDATE erasures SET requested_at = now() - %s::interval,"
+            " finished_at = CASE WHEN %s THEN now() - %s::interval END WHERE erasure_id = %s",
+            (age, finished, age, row["erasure_id"]),
+        )
+        erasure_id: UUID = row["erasure_id"]
+        return erasure_id
+
+    def test_an_erasure_that_is_not_finished_is_asked_for_again(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        lost = self.asked(db, "2 hours")
+        self.asked(db, "10 minutes")
+        self.asked(db, "2 hours", finished=True)
+        assert night()["erasures"] == 1
+        (event,) = aws.published()
+        assert event["detail-type"] == "ErasureRequested"
+        assert event["detail"]["data"]["erasure_id"] == str(lost)
+
+    def test_what_is_promised_has_been_kept_for_long_enough_after_30_days(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        kept = {self.asked(db, "29 days", finished=True), self.asked(db, "40 days")}
+        self.asked(db, "31 days", finished=True)
+        for days in (31, 29):
+            db.execute(
+                "INSERT INTO deleted_items (user_id, item_id, object_key, deleted_at, objects_removed_at)"
+                " VALUES ('alice', gen_random_uuid(), 'a', now() - make_interval(days => %s), now())",
+                (days,),
+            )
+        assert (done := night())["marks"] == 1
+        assert done["receipts"] == 1
+        assert {row["erasure_id"] for row in db.execute("SELECT erasure_id FROM erasures").fetchall()} == kept
+        assert len(db.execute("SELECT FROM deleted_items").fetchall()) == 1
+
+
+class TestForgotten:
+    """What is kept of runs, and for how long."""
+
+    def ended(self, db: Database, aws: Aws, owner: str, days: int, items: int = 3) -> UUID:
+        """A run that ended so long ago, with results, a finding, and a report."""
+        run_id = uuid4()
+        key = runs.report_key(owner, run_id)
+        then = datetime.now(UTC) - timedelta(days=days)
+        db.execute(
+            "INSERT INTO scan_runs (user_id, run_id, kind, request, created_at, finished_at, report_key)"
+            " VALUES (%s, %s, 'reprocess', '{}', %s, %s, %s)",
+            (owner, run_id, then, then, key),
+        )
+        for _ in range(items):
+            db.execute(
+                "INSERT INTO scan_results (user_id, run_id, item_id, run_owner, outcome, began_at)"
+                " VALUES ('alice', %s, gen_random_uuid(), %s, 'done', now())",
+                (run_id, owner),
+            )
+        db.execute(
+            "INSERT INTO scan_findings (user_id, run_id, kind, subject, run_owner)"
+            " VALUES ('alice', %s, 'images_missing', 'a', %s)",
+            (run_id, owner),
+        )
+        for suffix in ("html", "json"):
+            aws.s3.put_object(Bucket=aws.media, Key=f"{key}.{suffix}", Body=b"x")
+        return run_id
+
+    def count(self, db: Database, table: str, run_id: UUID) -> int:
+        query = psycopg.sql.SQL("SELECT FROM {} WHERE run_id = %s").format(psycopg.sql.Identifier(table))
+        return len(db.execute(query, (run_id,)).fetchall())
+
+    def reports(self, aws: Aws) -> set[str]:
+        found = aws.s3.list_objects_v2(Bucket=aws.media).get("Contents", [])
+        return {each["Key"].rpartition(".")[0] for each in found}
+
+    def test_results_and_findings_go_after_30_days_and_the_run_with_its_report_after_400(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        young, old, oldest = (self.ended(db, aws, "alice", days) for days in (29, 31, 401))
+        others, operators = self.ended(db, aws, "*", 29), self.ended(db, aws, "*", 31)
+        assert (done := night())["results"] == 9
+        assert (done["findings"], done["old_runs"]) == (3, 2)
+        for run_id, results, row in (
+            (young, 3, 1),
+            (old, 0, 1),
+            (oldest, 0, 0),
+            (others, 3, 1),
+            (operators, 0, 0),
+        ):
+            assert self.count(db, "scan_results", run_id) == results
+            assert self.count(db, "scan_findings", run_id) == results // 3
+            assert self.count(db, "scan_runs", run_id) == row
+        assert self.reports(aws) == {
+            runs.report_key(owner, run_id)
+            for owner, run_id in (("alice", young), ("alice", old), ("*", others))
+        }
+
+    def test_it_goes_in_small_batches_for_as_long_as_there_is_time(
+        self, environment: dict[str, str], aws: Aws, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(forgotten, "CHUNK", 2)
+        monkeypatch.setattr(forgotten, "RUNS", 1)
+        for _ in range(2):
+            self.ended(db, aws, "alice", 401)
+        looks = iter([True, True, False])
+        assert forgotten.rows(forgotten.RESULTS_OF_ALL, lambda: next(looks)) == 4
+        # A run that still has results is left: deleting it would delete them all at once.
+        assert forgotten.runs(aws.media, lambda: True) == 0
+        assert forgotten.rows(forgotten.RESULTS_OF_ALL, lambda: True) == 2
+        assert forgotten.rows(forgotten.FINDINGS_OF_ALL, lambda: True) == 2
+        assert forgotten.runs(aws.media, lambda: True) == 2
+        assert self.reports(aws) == set()
+
+    def test_a_night_without_time_leaves_everything_for_the_next(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        self.ended(db, aws, "alice", 401)
+        assert nightly.process("2026-11-20", lambda: 10.0)["old_runs"] == 0
+        assert night()["old_runs"] == 1
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -156,6 +156,23 @@ class Story:
         )
         self.db.execute("UPDATE items SET status = 'ready'")
 
+    def at_work(self, run_id: str) -> str:
+        """The run that the samples speak of is at work, and so is its execution, whose ARN is returned."""
+        request = self.sample("scan_planner/direct")["input"]
+        started = self.aws.client("stepfunctions").start_execution(
+            stateMachineArn=self.aws.resources.ref("Reprocess"), name=run_id, input=json.dumps(request)
+        )
+        arn: str = started["executionArn"]
+        self.db.execute(
+            """
+            INSERT INTO scan_runs (user_id, run_id, kind, request, status, started_at, planned_items,
+                                   execution_arn)
+            VALUES (%(user)s, %(run)s, 'reprocess', %(request)s, 'running', now(), 1, %(arn)s)
+            """,
+            {"user": USER, "run": run_id, "request": json.dumps(request), "arn": arn},
+        )
+        return arn
+
     def row(self, table: str) -> dict[str, Any]:
         """The only row of a table."""
         query = sql.SQL("SELECT * FROM {}").format(sql.Identifier(table))

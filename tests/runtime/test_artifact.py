@@ -82,3 +82,17 @@ def run(path: list[Path], code: str, folder: Path) -> subprocess.CompletedProces
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize("function", MAX_MEGABYTES)
+def test_what_it_imports_is_compiled_for_the_place_where_it_will_be(
+    artifact: Artifact, function: str
+) -> None:
+    (handler,) = artifact.function(function).glob("functions/*/__pycache__/handler.cpython-313.pyc")
+    content = handler.read_bytes()
+    assert content[4:8] == b"\x01\0\0\0"  # by hash, unchecked: archives change the times of files
+    assert f"/var/task/functions/{handler.parts[-3]}/handler.py".encode() in content
+    common = (
+        artifact.folder / "SharedLayer" / "python" / "shared" / "__pycache__" / "envelopes.cpython-313.pyc"
+    )
+    assert b"/opt/python/shared/envelopes.py" in common.read_bytes()

@@ -320,6 +320,7 @@ class TestEraser:
             story.db.execute("INSERT INTO erasures (user_id, erasure_id) VALUES (%s, %s)", (USER, asked))
         upload = {"Bucket": story.aws.media, "Key": f"{USER}/exports/half"}
         story.aws.s3.create_multipart_upload(**upload)
+        execution = story.at_work("0b8f6c9e-5d0a-4f0e-8f60-1f4a1c7f9d22")
         answer = invoke("Eraser", story.sample(f"eraser/{sample}"))
         assert answer == ALL_DONE if sample == "queue" else answer["status"] == "erased"
 
@@ -327,6 +328,8 @@ class TestEraser:
         assert row["finished_at"] is not None
         assert (row["removed"]["rows"]["items"], row["removed"]["objects"]) == (1, 3)
         assert story.db.execute("SELECT FROM items").fetchall() == []
+        found = story.aws.client("stepfunctions").describe_execution(executionArn=execution)
+        assert found["status"] == "ABORTED"
         for bucket in (story.aws.uploads, story.aws.media):
             assert "Versions" not in story.aws.s3.list_object_versions(Bucket=bucket)
         assert "Uploads" not in story.aws.s3.list_multipart_uploads(Bucket=story.aws.media)
@@ -382,17 +385,7 @@ class TestRuns:
 
     def begun(self, story: Story) -> None:
         """The run that the samples speak of is at work, and so is its execution."""
-        request = story.sample("scan_planner/direct")["input"]
-        story.db.execute(
-            """
-            INSERT INTO scan_runs (user_id, run_id, kind, request, status, started_at, planned_items)
-            VALUES (%s, %s, 'reprocess', %s, 'running', now(), 1)
-            """,
-            (USER, self.RUN, json.dumps(request)),
-        )
-        story.aws.client("stepfunctions").start_execution(
-            stateMachineArn=story.aws.resources.ref("Reprocess"), name=self.RUN, input=json.dumps(request)
-        )
+        story.at_work(self.RUN)
 
     def test_the_analyzer_tells_what_is_asked(self, story: Story, invoke: Callable[..., Any]) -> None:
         told = invoke("Analyzer", story.sample("analyzer/question"))
@@ -458,6 +451,16 @@ class TestRuns:
         (event,) = story.aws.published()
         assert (event["detail-type"], event["detail"]["data"]["run_id"]) == ("ScanComplete", self.RUN)
 
+    def test_nothing_is_reported_of_who_is_erased_and_nothing_stays(
+        self, story: Story, invoke: Callable[..., Any]
+    ) -> None:
+        self.begun(story)
+        story.db.execute("INSERT INTO erasures (user_id, erasure_id) VALUES (%s, gen_random_uuid())", (USER,))
+        key = f"*/runs/{USER}/{self.RUN}/results/manifest.json"
+        story.aws.s3.put_object(Bucket=story.aws.media, Key=key, Body=b"{}")
+        assert invoke("ScanReporter", story.sample("scan_reporter/direct")) == {"status": "ignored"}
+        assert "Versions" not in story.aws.s3.list_object_versions(Bucket=story.aws.media)
+
 
 @pytest.mark.parametrize("sample", ["schedule", "queue"])
 class TestSchedules:
@@ -492,11 +495,35 @@ class TestSchedules:
 
     def test_a_night(self, sample: str, story: Story, invoke: Callable[..., Any]) -> None:
         story.pending()
-        story.db.execute("UPDATE items SET created_at = now() - interval '2 days'")
+        story.db.execute("UPDATE items SET updated_at = now() - interval '2 days'")
+        # Half a deletion, an erasure whose message is lost, and a run of long ago.
+        story.db.execute(
+            """
+            INSERT INTO deleted_items (user_id, item_id, object_key, deleted_at)
+            VALUES (%(user)s, %(item)s, %(user)s || '/cat.jpg', now() - interval '1 hour');
+            INSERT INTO erasures (user_id, erasure_id, requested_at)
+            VALUES ('somebody', gen_random_uuid(), now() - interval '1 day');
+            INSERT INTO scan_runs (user_id, run_id, kind, request, finished_at, report_key)
+            VALUES (%(user)s, gen_random_uuid(), 'scan', '{}', now() - interval '2 years',
+                    %(user)s || '/reports/1');
+            """.replace("%(user)s", f"'{USER}'").replace("%(item)s", f"'{ITEM}'")
+        )
+        for bucket, key in (
+            (story.aws.uploads, f"{USER}/cat.jpg"),
+            (story.aws.media, items.image_key(USER, ITEM)),
+            (story.aws.media, f"{USER}/reports/1.html"),
+        ):
+            story.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"x")
         answer = invoke("Nightly", story.sample(f"nightly/{sample}"))
         assert answer == ALL_DONE if sample == "queue" else answer["expired"] == 1
         assert len(story.db.execute("SELECT FROM scan_runs").fetchall()) == 2
         assert story.row("items")["status"] == "failed"
+        for bucket in (story.aws.uploads, story.aws.media):
+            assert "Versions" not in story.aws.s3.list_object_versions(Bucket=bucket)
+        assert {event["detail-type"] for event in story.aws.published()} == {
+            "ItemRejected",
+            "ErasureRequested",
+        }
 
 
 class CloudFormation:

@@ -91,7 +91,7 @@ def embed_item(item_id: str) -> answers.Requested:
     request.no_body()
 
     def event(row: Row, _: UUID) -> ItemEvent:
-        refuse_without_picture(row)
+        refuse_unprocessed(row)
         if row["status"] not in ("analyzed", "ready"):
             raise Problem(
                 HTTPStatus.CONFLICT,
@@ -133,6 +133,17 @@ def ask(
 
 def refuse_without_picture(row: Row) -> None:
     """Refuse what needs a picture where there is none.
+
+    Raises:
+        Problem: 409, nothing has been uploaded yet, it cannot be used, or it was imported without one.
+    """
+    refuse_unprocessed(row)
+    if row["object_version"] is None:
+        raise Problem(HTTPStatus.CONFLICT, "item-not-fit", "It was imported without its picture.")
+
+
+def refuse_unprocessed(row: Row) -> None:
+    """Refuse what needs an original that has been accepted, or an item that does without.
 
     Raises:
         Problem: 409, nothing has been uploaded yet, or it cannot be used.

@@ -61,8 +61,7 @@ def change_scan(scan_id: str) -> scan_answers.Scan:
     """Change one of the caller's scans: its name, work, schedule or zone, or pause it and let it go on."""
     row = one(scan_id)
     changed = body.read(request.event(), scan_answers.ScanChange).model_dump(mode="json", exclude_none=True)
-    kept = {name: row[name] for name in ("name", "work", "schedule", "zone", "enabled")}
-    scans.change(row["user_id"], row["scan_id"], {**kept, **changed})
+    scans.change(row["user_id"], row["scan_id"], changed)
     return scan_answers.scan(one(scan_id))
 
 
@@ -79,7 +78,9 @@ def run_scan(scan_id: str) -> run_answers.Run:
     """Run one of the caller's scans now, besides its schedule. Poll the run."""
     request.no_body()
     row = one(scan_id)
-    return run_routes.begin("scan", row["work"], None, scan_id=str(row["scan_id"]))
+    run = run_routes.begin("scan", row["work"], None, scan_id=str(row["scan_id"]))
+    scans.ran(row["user_id"], row["scan_id"], run.run_id)
+    return run
 
 
 @router.get("/scans/<scan_id>/runs")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from functions.api import body, hits, place, question, request, retry, search, similar
+from functions.api import body, hits, place, question, request, retry, scoring, search, similar
 from functions.api.request import Env, caller
 from functions.api.search import Asked, Search
 
@@ -32,13 +32,15 @@ def answer(asked: Asked) -> hits.Found:
             and this one cannot be.
     """
     user_id = caller()
-    read = question.read(user_id, asked.q, asked.mode)
     listing = {"user": user_id, **asked.model_dump(mode="json", exclude={"limit", "cursor", "explain"})}
-    after = None
-    if asked.cursor is not None:
-        after = place.read(asked.cursor, listing, len(read.terms))
+    after = None if asked.cursor is None else place.read(asked.cursor, listing)
+    read = question.read(user_id, asked.q, asked.mode, after.spellings if after else None)
+    if after is not None:
         read = place.as_before(read, after)
-    wanted = Search(read, asked, asked.limit, asked.min_score, asked.sort, asked.explain, after)
+    least = asked.min_score
+    if least is None:
+        least = scoring.enough(bool(read.terms), read.vector is not None, read.model)
+    wanted = Search(read, asked, asked.limit, least, asked.sort, asked.explain, after)
     rows = search.run(user_id, wanted)
     end = search.end(rows, wanted)
     media = Env.load().media_bucket

@@ -17,7 +17,7 @@ def pieces(text: str, *lexemes: str) -> list[Fragment]:
 def test_words_are_found_that_begin_like_a_lexeme() -> None:
     text = "The LIGHTHOUSES’ lamp: light-house_2 — a delight, Élan, elephants 42 a"
     assert marked(text, "lighthous") == ["LIGHTHOUSES", "light"]
-    assert marked(text, "élan") == ["Élan"]
+    assert marked(text, "elan") == ["Élan"], "lexemes have no accents"
     assert marked(text, "42") == ["42"]
     assert marked(text, "a") == ["a", "a"]
     assert marked(text) == []

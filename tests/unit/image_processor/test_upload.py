@@ -83,6 +83,7 @@ def test_an_operators_object_is_named_after_its_key(key: str, filename: str) -> 
         "anna\x00/x.jpg",
         "anna/\x00.jpg",
         "an\ud800na/x",
+        "*/x.jpg",
     ],
 )
 def test_an_object_that_belongs_to_nobody_is_refused(key: str) -> None:

@@ -1,0 +1,1 @@
+"""What `magpie eval` and `magpie eval-analyses` are made of."""

@@ -1,0 +1,1 @@
+"""Writing a collection out in the format that `magpie import` reads."""
