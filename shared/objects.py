@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +16,8 @@ CHUNK_BYTES = 1 << 20
 ORIGINAL_SHA256 = "original-sha256"
 """Name of the S3 metadata that ties a derivative to the bytes it shows."""
 GONE = {"NoSuchKey", "NoSuchVersion", "404", "NotFound"}
+PARALLEL = 8
+"""Requests at once, where many objects are listed one by one."""
 PAGE = 1000
 """Versions that S3 lists, and deletes, at once."""
 _NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -175,6 +177,40 @@ def remove_versions(
                 return Removed(versions, size)
     except (ClientError, BotoCoreError) as error:
         _fail(error, prefix)
+
+
+def remove_versions_of(bucket: str, keys: Sequence[str]) -> Removed:
+    """Delete for good every version and delete marker of some objects, which are listed several at a time.
+
+    Raises:
+        TransientError: as `remove_versions`.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def listed(key: str) -> list[Any]:
+        page = clients.s3().list_object_versions(Bucket=bucket, Prefix=key, MaxKeys=PAGE)
+        found: list[Any] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        return [each for each in found if each["Key"] == key]
+
+    versions = size = 0
+    left = list(keys)
+    before: list[Any] = []
+    try:
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            while left:  # once more what had any: there may be more of them than are listed at once
+                found = [each for page in pool.map(listed, left) for each in page]
+                if found and found == before:
+                    raise TransientError("S3 does not delete what it was told to")
+                before = found
+                for start in range(0, len(found), PAGE):
+                    pairs = [(each["Key"], each["VersionId"]) for each in found[start : start + PAGE]]
+                    _delete_versions(bucket, pairs)
+                versions += len(found)
+                size += sum(each.get("Size", 0) for each in found)
+                left = sorted({each["Key"] for each in found})
+    except (ClientError, BotoCoreError) as error:
+        _fail(error, keys[0])
+    return Removed(versions, size)
 
 
 def _delete_versions(bucket: str, found: list[tuple[str, str]]) -> None:

@@ -6,7 +6,6 @@ by the analyzer. An item without an image goes to the embedder at once.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 logger = Logger(child=True)
 
 UNDONE_TOGETHER = 25
-PARALLEL = 8
-"""Items that are deleted between two looks at the clock, and requests to S3 meanwhile."""
+"""Items that are deleted between two looks at the clock."""
 
 _COLUMNS = """
 SELECT user_id, import_id, name, fingerprint, created_at, undone_at FROM imports
@@ -353,15 +351,16 @@ def _remove_objects(user_id: str, rows: "Sequence[DictRow]", uploads_bucket: str
     """
     names = {"user_id": user_id, "item_ids": [row["item_id"] for row in rows]}
     uploaded = {row["item_id"] for row in rows if row["announced_sha256"] or row["sha256"]}
-    with database.transaction() as cursor, ThreadPoolExecutor(PARALLEL) as pool:
+    with database.transaction() as cursor:
         held = cursor.execute(HELD_MARKS, names).fetchall()
         marks = [mark for mark in held if mark["item_id"] in uploaded]
-        keys = [(uploads_bucket, mark["object_key"]) for mark in marks]
-        for mark in marks:
-            keys.append((media_bucket, items.image_key(user_id, mark["item_id"])))
-            keys.append((media_bucket, items.thumbnail_key(user_id, mark["item_id"])))
-        removed = pool.map(lambda pair: objects.remove_versions(*pair, exactly=True), keys)
-        logger.info("objects removed", items=len(marks), versions=sum(each.versions for each in removed))
+        originals = [mark["object_key"] for mark in marks]
+        media = [items.image_key(user_id, mark["item_id"]) for mark in marks]
+        media += [items.thumbnail_key(user_id, mark["item_id"]) for mark in marks]
+        for bucket, keys in ((uploads_bucket, originals), (media_bucket, media)):
+            if keys:
+                removed = objects.remove_versions_of(bucket, keys)
+                logger.info("objects removed", versions=removed.versions, bytes=removed.size)
         cursor.execute(FINISHED, names)
 
 

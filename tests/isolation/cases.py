@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from tests.fakes.http_api import Answer, Caller
 from tests.isolation.world import Names
@@ -60,7 +61,9 @@ _SEARCHES = [
 _SCAN = {"name": "weekly", "work": {"select": {"all": True}}, "schedule": {"every": "day", "at": "03:00"}}
 
 
-def _coming(item_id: str) -> dict[str, Any]:
+def _coming() -> dict[str, Any]:
+    """An item that nobody has yet: ids are one person's, and whoever brings one has it."""
+    item_id = str(uuid4())
     analysis = {"id": item_id, "version": 1, "summary": "a tabby cat"}
     return {"item": {"id": item_id, "filename": "cat.jpg"}, "analyses": [analysis]}
 
@@ -152,8 +155,8 @@ CASES: dict[str, Callable[[Names], list[Ask]]] = {
         get(f"/imports/{names.imported}/items", names=True, limit=1),
     ],
     "POST /imports/<import_id>/items": lambda names: [
-        post(f"/imports/{names.imported}/items", {"items": [_coming(names.alike)]}, names=True),
-        post(f"/imports/{names.imported}/items", {"items": [_coming(names.item)]}, names=True),
+        post(f"/imports/{names.imported}/items", {"items": [_coming()]}, names=True),
+        post(f"/imports/{names.imported}/items", {"items": [_coming(), _coming()]}, names=True),
     ],
     "POST /imports/<import_id>/undo": lambda names: [post(f"/imports/{names.imported}/undo", names=True)],
     "DELETE /items/<item_id>": lambda names: [Ask("DELETE", f"/items/{names.copy}", names=True)],

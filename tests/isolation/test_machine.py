@@ -96,7 +96,7 @@ class Machine(RuleBasedStateMachine):
 
     Attributes:
         owners: whose an id is; ids that nobody has are nobody's.
-        items: ids of each person's items; `ready` of those that can be found.
+        items: ids of each person's items; `ready` of those that can be found, `brought` by an import.
     """
 
     def __init__(self, town: Town) -> None:
@@ -107,6 +107,7 @@ class Machine(RuleBasedStateMachine):
         self.owners = {name: person.user_id for name, person in town.owners.items()}
         self.items = {p.user_id: {p.names.item, p.names.copy, p.names.alike} for p in town.people}
         self.ready = {user_id: set(names) for user_id, names in self.items.items()}
+        self.brought = {p.user_id: {p.names.copy, p.names.alike} for p in town.people}
         self.cursors: list[tuple[str, int, str]] = []
         self.gone: set[str] = set()
         self.staged = 0
@@ -146,6 +147,13 @@ class Machine(RuleBasedStateMachine):
         if route == "DELETE /items/<item_id>" and answer.status == 204:
             self.items[person.user_id] -= named
             self.ready[person.user_id] -= named
+        if route == "POST /imports/<import_id>/items" and answer.status == 200:
+            made_here = {item["item_id"] for item in answer.body["items"]}
+            self.items[person.user_id] |= made_here
+            self.brought[person.user_id] |= made_here
+        if route == "POST /imports/<import_id>/undo" and answer.status == 200:
+            self.items[person.user_id] -= self.brought[person.user_id]
+            self.ready[person.user_id] -= self.brought[person.user_id]
         carried = answer.body.get("next_cursor") if isinstance(answer.body, dict) else None
         if carried and route in READS:
             self.cursors.append((route, which, carried))

@@ -70,7 +70,8 @@ INSERT INTO sweeps (user_id, item_id, status) VALUES (%(user)s, %(item)s, 'proce
 INSERT INTO imports (user_id, import_id, fingerprint, name)
 VALUES (%(user)s, %(imported)s, repeat('5e', 32), %(token)s || '.db');
 INSERT INTO import_items (user_id, item_id, import_id, source, updated_at, sha256)
-VALUES (%(user)s, %(alike)s, %(imported)s, jsonb_build_object('filename', %(token)s::text), now(), %(sha256)s),
+VALUES (%(user)s, %(alike)s, %(imported)s, jsonb_build_object('filename', %(token)s::text), now(),
+        %(sha256)s),
        (%(user)s, %(copy)s, %(imported)s, '{}', now(), NULL)
 """
 
