@@ -38,9 +38,11 @@ USUAL_LENGTH = 60
 """Different words of a document of usual length."""
 
 STILLNESS = (
-    f"({HALF_WORTH} * ({1 - LENGTH_SHARE} + {LENGTH_SHARE / USUAL_LENGTH} * length(document)))::float8"  # noqa: S608
+    f"{HALF_WORTH * (1 - LENGTH_SHARE)}::float8"
+    f" + {HALF_WORTH * LENGTH_SHARE / USUAL_LENGTH}::float8 * length(document)"
 )
-"""What a word's rank is measured against, by the length of the document."""
+"""What a word's rank is measured against, by the length of the document. In float8 throughout: numeric, which
+a bare constant is, would cost as much as all that is ranked."""
 FOREIGN = 1000
 """Documents of nobody in which no word of a question stands, as if they were the user's too: among ten
 pictures, a word that one of them holds is as telling as among a thousand."""
