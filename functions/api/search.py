@@ -150,7 +150,8 @@ def _words(search: Search) -> list[str]:
     explained = f", ARRAY[{', '.join(f'worth_{n}' for n in numbers)}] AS worths" if search.explain else ""
     # IS NOT DISTINCT FROM is the = that needs no index: the keys have found one user's documents already, and
     # the planner would read all that the user has from another index to make sure. What they find besides,
-    # words that should stand side by side and do not, is worth nothing. OFFSET has each stillness computed once.
+    # words that should stand side by side and do not, is worth nothing. OFFSET has each stillness computed
+    # once.
     return [
         f"""matched AS MATERIALIZED (
     SELECT item_id, {worths}
