@@ -83,14 +83,17 @@ def _cut(text: str, words: Sequence[Place]) -> Iterator[tuple[int, int, list[Pla
     for _ in range(FRAGMENTS):
         if not waiting:
             return
-        start = _at_a_space(text, max(end, min(waiting[0][0] - LEAD_CHARACTERS, latest)))
+        first = waiting[0][0]
+        start = _at_a_space(text, max(end, min(first - LEAD_CHARACTERS, latest)), first)
         end = min(len(text), start + FRAGMENT_CHARACTERS)
+        # A word that would be cut is the next piece's; but for the first one, if it is that long.
+        end = next((a for a, b in waiting[1:] if a < end < b), end)
         inside = [(a - start, min(b, end) - start) for a, b in waiting if a < end]
         waiting = [(a, b) for a, b in waiting if a >= end]
         yield start, end, inside
 
 
-def _at_a_space(text: str, start: int) -> int:
-    """Return the beginning of the next word, if it is near."""
-    space = text.find(" ", start, start + LEAD_CHARACTERS // 2) if start else -1
+def _at_a_space(text: str, start: int, first: int) -> int:
+    """Return the beginning of the next word, if it is near and not behind the first one that is marked."""
+    space = text.find(" ", start, min(start + LEAD_CHARACTERS // 2, first)) if start else -1
     return space + 1 if space >= 0 else start
