@@ -172,3 +172,19 @@ def test_nothing_heavy_is_imported_for_help():
     )
 
     assert heavy & set(loaded.stdout.split()) == set()
+
+
+def test_ctrl_c_in_code_made_of_text_leaves_the_exit_code_alone():
+    program = """
+import runpy, cli.app
+
+def main():
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return 130
+
+cli.app.main = main
+runpy.run_module("cli", run_name="__main__")
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60).returncode == 130
