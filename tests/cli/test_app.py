@@ -174,9 +174,10 @@ def test_nothing_heavy_is_imported_for_help():
     assert heavy & set(loaded.stdout.split()) == set()
 
 
-def test_ctrl_c_in_code_made_of_text_leaves_the_exit_code_alone():
-    program = """
-import runpy, cli.app
+def test_ctrl_c_in_code_made_of_text_leaves_the_exit_code_alone(tmp_path):
+    # Python reads it before anything else.
+    (tmp_path / "sitecustomize.py").write_text("""
+import cli.app
 
 def main():
     try:
@@ -185,6 +186,9 @@ def main():
         return 130
 
 cli.app.main = main
-runpy.run_module("cli", run_name="__main__")
-"""
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60).returncode == 130
+""")
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+
+    ended = subprocess.run([sys.executable, "-P", "-m", "cli"], cwd=ROOT, env=environment, timeout=60)
+
+    assert ended.returncode == 130
