@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from functions.api.problems import Problem
+
+if TYPE_CHECKING:
+    from psycopg.rows import DictRow
 
 MAX_CHARACTERS = 4000
 """A place in a list by name holds a name; each of its letters may take four bytes."""
@@ -40,6 +43,26 @@ def read_cursor(text: str) -> Cursor:
         Problem: 400, we never gave out this one.
     """
     return Cursor(*read(text, {}, moment, UUID))
+
+
+def page_by_age(
+    text: str | None, limit: int, rows: "Callable[[int, Cursor | None], list[DictRow]]", id_name: str
+) -> "tuple[list[DictRow], str | None]":
+    """Return a page of a list by age, and the cursor of the next one, None where this is the last.
+
+    Args:
+        text: the cursor that a client brought back, None for the first page.
+        rows: returns at most so many of the list, behind a cursor.
+        id_name: of the column that tells apart what is of one age.
+
+    Raises:
+        Problem: as `read_cursor`.
+    """
+    after = read_cursor(text) if text is not None else None
+    found = rows(limit + 1, after)  # one more, to know whether there is more
+    shown = found[:limit]
+    more = len(found) > limit
+    return shown, str(Cursor(shown[-1]["created_at"], shown[-1][id_name])) if more else None
 
 
 def write(listing: Mapping[str, object], *place: datetime | UUID | str | int | None) -> str:

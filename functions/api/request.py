@@ -63,16 +63,24 @@ def request_id() -> str:
     return str(event().request_context.request_id)
 
 
+def path_id(text: str) -> UUID | None:
+    """Return an id of a path, None where it can be nobody's."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
 def item_id(text: str) -> UUID:
     """Return the item id of a path.
 
     Raises:
         Problem: 404, it is none: what cannot be an item's id is nobody's item.
     """
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise item_not_found() from error
+    found = path_id(text)
+    if found is None:
+        raise item_not_found()
+    return found
 
 
 def no_body() -> None:

@@ -21,7 +21,7 @@ from functions.api import (
     request,
     upload,
 )
-from functions.api.cursor import Cursor, read_cursor
+from functions.api.cursor import page_by_age
 from functions.api.import_answers import ComingItem, ComingItems, Taken
 from functions.api.import_drafts import Draft
 from functions.api.import_rows import RowError
@@ -59,12 +59,12 @@ def create_import() -> import_answers.Import:
 @router.get("/imports")
 def list_imports(limit: Limit = 20, cursor: Annotated[str | None, Query()] = None) -> import_answers.Imports:
     """List the caller's imports, newest first."""
-    after = read_cursor(cursor) if cursor is not None else None
-    rows = imports.page(caller(), limit + 1, after)  # one more, to know whether there is more
-    shown = rows[:limit]
-    last = Cursor(shown[-1]["created_at"], shown[-1]["import_id"]) if len(rows) > limit else None
+    user_id = caller()
+    rows, next_cursor = page_by_age(
+        cursor, limit, lambda count, after: imports.page(user_id, count, after), "import_id"
+    )
     return import_answers.Imports(
-        imports=[import_answers.brief(row) for row in shown], next_cursor=last and str(last)
+        imports=[import_answers.brief(row) for row in rows], next_cursor=next_cursor
     )
 
 
@@ -178,10 +178,10 @@ def _id(text: str) -> UUID:
     Raises:
         Problem: 404, it is none.
     """
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise problems.import_not_found() from error
+    found = request.path_id(text)
+    if found is None:
+        raise problems.import_not_found()
+    return found
 
 
 def _known_id(coming: ComingItem) -> UUID | None:

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from functions.api import body, request, retry, run_answers, run_history, runs
-from functions.api.cursor import Cursor, read_cursor
+from functions.api.cursor import page_by_age
 from functions.api.problems import Problem
 from functions.api.request import Env, caller
 from functions.api.routes.items import Limit
@@ -112,11 +112,10 @@ def begin(kind: Kind, asked: dict[str, Any], select: Selection | None, **more: A
 
 def listed(user_id: str, limit: int, cursor: str | None, scan_id: UUID | None = None) -> run_answers.Runs:
     """Return a page of somebody's runs, of one scan where it is given."""
-    after = read_cursor(cursor) if cursor is not None else None
-    rows = runs.page(user_id, limit + 1, after, scan_id)  # one more, to know whether there is more
-    shown = rows[:limit]
-    last = Cursor(shown[-1]["created_at"], shown[-1]["run_id"]) if len(rows) > limit else None
-    return run_answers.Runs(runs=[run_answers.run(row) for row in shown], next_cursor=last and str(last))
+    rows, next_cursor = page_by_age(
+        cursor, limit, lambda count, after: runs.page(user_id, count, after, scan_id), "run_id"
+    )
+    return run_answers.Runs(runs=[run_answers.run(row) for row in rows], next_cursor=next_cursor)
 
 
 def one(run_id: str) -> Any:
@@ -125,11 +124,8 @@ def one(run_id: str) -> Any:
     Raises:
         Problem: 404, the caller has no such run.
     """
-    user_id = caller()
-    try:
-        row = runs.one(user_id, UUID(run_id))
-    except ValueError as error:
-        raise run_not_found() from error
+    user_id, wanted = caller(), request.path_id(run_id)
+    row = runs.one(user_id, wanted) if wanted else None
     if row is None:
         raise run_not_found()
     return row

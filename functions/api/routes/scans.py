@@ -2,14 +2,13 @@
 
 from http import HTTPStatus
 from typing import Annotated, Any
-from uuid import UUID
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from functions.api import body, request, run_answers, scan_answers, scans
-from functions.api.cursor import Cursor, read_cursor
+from functions.api.cursor import page_by_age
 from functions.api.problems import Problem
 from functions.api.request import caller
 from functions.api.routes import runs as run_routes
@@ -43,11 +42,11 @@ def create_scan() -> scan_answers.Scan:
 @router.get("/scans")
 def list_scans(limit: Limit = 20, cursor: Annotated[str | None, Query()] = None) -> scan_answers.Scans:
     """List the caller's scans, newest first."""
-    after = read_cursor(cursor) if cursor is not None else None
-    rows = scans.page(caller(), limit + 1, after)  # one more, to know whether there is more
-    shown = rows[:limit]
-    last = Cursor(shown[-1]["created_at"], shown[-1]["scan_id"]) if len(rows) > limit else None
-    return scan_answers.Scans(scans=[scan_answers.scan(row) for row in shown], next_cursor=last and str(last))
+    user_id = caller()
+    rows, next_cursor = page_by_age(
+        cursor, limit, lambda count, after: scans.page(user_id, count, after), "scan_id"
+    )
+    return scan_answers.Scans(scans=[scan_answers.scan(row) for row in rows], next_cursor=next_cursor)
 
 
 @router.get("/scans/<scan_id>")
@@ -99,11 +98,8 @@ def one(scan_id: str) -> Any:
     Raises:
         Problem: 404, the caller has no such scan.
     """
-    user_id = caller()
-    try:
-        row = scans.one(user_id, UUID(scan_id))
-    except ValueError as error:
-        raise scan_not_found() from error
+    user_id, wanted = caller(), request.path_id(scan_id)
+    row = scans.one(user_id, wanted) if wanted else None
     if row is None:
         raise scan_not_found()
     return row
