@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.progress import Progress
     from rich.table import Table
     from rich.text import Text
 
@@ -85,6 +86,19 @@ class Output:
     def note(self, text: str, style: str = "") -> None:
         """Say something on stderr."""
         self.errors.print(styled(text, style), soft_wrap=True, highlight=False)
+
+    def bars(self) -> "Progress":
+        """Return bars for stderr, each with what is done so far (its field `done`) and the time beside it."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[done]}"),
+            TimeElapsedColumn(),
+            console=self.errors,
+            transient=True,
+        )
 
     def step(self, sentence: str) -> None:
         """Say on stderr what is being done."""

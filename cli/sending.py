@@ -318,16 +318,7 @@ class _Progress:
 
     def __enter__(self) -> "_Progress":
         if self._out.errors.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[done]}"),
-                TimeElapsedColumn(),
-                console=self._out.errors,
-                transient=True,
-            )
+            self._bar = self._out.bars()
             self._tasks["sent"] = self._bar.add_task("Sending", total=max(self._total, 1), done="")
             if self._wait:
                 self._tasks["ended"] = self._bar.add_task("Finishing", total=self._files, done="")

@@ -35,17 +35,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self._out.errors.is_terminal:
-            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as Bars
-
-            self._bars = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[done]}"),
-                TimeElapsedColumn(),
-                console=self._out.errors,
-                transient=True,
-            )
+            self._bars = self._out.bars()
             for name in filter(None, (self._doing, self._then)):
                 self._tasks[name] = self._bars.add_task(name, total=max(self._total, 1), done="")
             self._bars.start()

@@ -1,21 +1,13 @@
 """What a person said of an item is searched for, and what the model said in its place is not."""
 
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
-import pytest
 
 from tests.fakes.http_api import Caller
 from tests.fakes.pictures import picture
 
 Database = psycopg.Connection[dict[str, Any]]
-
-
-@pytest.fixture
-def alice(function_env: Callable[..., dict[str, str]]) -> Caller:
-    environment = function_env("Api", EMBEDDER="offline")
-    return Caller("alice", environment["USER_POOL_CLIENT_ID"])
 
 
 def found(caller: Caller, asked: str) -> list[str]:

@@ -40,16 +40,6 @@ def environment(function_env: Callable[..., dict[str, str]]) -> dict[str, str]:
     return function_env("Api", EMBEDDER="offline")
 
 
-@pytest.fixture
-def alice(environment: dict[str, str]) -> Caller:
-    return Caller("alice", environment["USER_POOL_CLIENT_ID"])
-
-
-@pytest.fixture
-def bob(environment: dict[str, str]) -> Caller:
-    return Caller("bob", environment["USER_POOL_CLIENT_ID"])
-
-
 def kind(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.body["type"].rpartition(":")[2]
 

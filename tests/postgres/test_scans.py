@@ -33,16 +33,6 @@ def environment(function_env: Callable[..., dict[str, str]]) -> dict[str, str]:
     return function_env("Api", EMBEDDER="offline")
 
 
-@pytest.fixture
-def alice(environment: dict[str, str]) -> Caller:
-    return Caller("alice", environment["USER_POOL_CLIENT_ID"])
-
-
-@pytest.fixture
-def bob(environment: dict[str, str]) -> Caller:
-    return Caller("bob", environment["USER_POOL_CLIENT_ID"])
-
-
 def executions(environment: dict[str, str]) -> list[dict[str, Any]]:
     sfn = client("stepfunctions")
     listed = sfn.list_executions(stateMachineArn=environment["STATE_MACHINE_ARN"])["executions"]

@@ -23,12 +23,6 @@ Database = psycopg.Connection[dict[str, Any]]
 
 
 @pytest.fixture
-def alice(function_env: Callable[..., dict[str, str]]) -> Caller:
-    environment = function_env("Api", EMBEDDER="offline")
-    return Caller("alice", environment["USER_POOL_CLIENT_ID"])
-
-
-@pytest.fixture
 def voyage(function_env: Callable[..., dict[str, str]], aws: Aws) -> Iterator[VoyageServer]:
     question.bought_vector.cache_clear()
     with voyage_server.running() as server:

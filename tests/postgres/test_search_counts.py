@@ -1,12 +1,10 @@
 """Whatever others own and whatever is asked: whoever has k matching items gets min(limit, k) of them."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import psycopg
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -54,12 +52,6 @@ filters = st.fixed_dictionaries(
         "created_to": st.sampled_from(["2026-03-01", "2026-03-02"]),
     },
 )
-
-
-@pytest.fixture
-def alice(function_env: Callable[..., dict[str, str]]) -> Caller:
-    environment = function_env("Api", EMBEDDER="offline")
-    return Caller("alice", environment["USER_POOL_CLIENT_ID"])
 
 
 def passes(each: Owned, asked: dict[str, str]) -> bool:

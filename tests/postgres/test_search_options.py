@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,12 +20,6 @@ from tests.fakes.pictures import picture
 Database = psycopg.Connection[dict[str, Any]]
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def alice(function_env: Callable[..., dict[str, str]]) -> Caller:
-    environment = function_env("Api", EMBEDDER="offline")
-    return Caller("alice", environment["USER_POOL_CLIENT_ID"])
 
 
 def ids(answer: Answer) -> list[str]:

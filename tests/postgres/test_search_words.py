@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -12,12 +11,6 @@ from tests.fakes.http_api import Caller
 from tests.fakes.pictures import picture
 
 Database = psycopg.Connection[dict[str, Any]]
-
-
-@pytest.fixture
-def alice(function_env: Callable[..., dict[str, str]]) -> Caller:
-    environment = function_env("Api", EMBEDDER="offline")
-    return Caller("alice", environment["USER_POOL_CLIENT_ID"])
 
 
 def found(caller: Caller, asked: str, **more: Any) -> list[str]:
