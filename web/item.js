@@ -23,7 +23,7 @@ dialog.addEventListener("close", () => {
   id = item = replaced = null;
   fill(view);
   if (location.hash.startsWith("#/items/")) location.replace(under);
-  gallery.focus(was);
+  if (!document.activeElement.matches("input, textarea, select")) gallery.focus(was); // "close" comes late: somebody may type already
 });
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // beside it
 dialog.addEventListener("keydown", (event) => {
