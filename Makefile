@@ -62,7 +62,7 @@ openapi:  ## Write docs/openapi.json and its copy for the API from the API's rou
 	@$(PYTHON) -m docs.openapi
 
 # QUICK=1 measures little of each, JSON=1 prints one document.
-bench:  ## Measure search, runs, pictures, cold starts (QUICK=1 for three minutes, JSON=1)
+bench:  ## Measure search, runs, the pipeline, pictures, cold starts (QUICK=1 for two minutes, JSON=1)
 	@./bootstrap dev
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(if $(JSON),--json)
 

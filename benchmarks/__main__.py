@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("search", "planner", "runs", "pictures", "cold_start")
+NAMES = ("search", "planner", "runs", "pipeline", "pictures", "cold_start")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all, if none is said"
     )
-    parser.add_argument("--quick", action="store_true", help="little of each, all in under three minutes")
+    parser.add_argument("--quick", action="store_true", help="little of each, all in under two minutes")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, a member for each")
     given = parser.parse_args(arguments)
     if unknown := [name for name in given.names if name not in NAMES]:

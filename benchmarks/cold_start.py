@@ -29,9 +29,12 @@ from benchmarks.photographs import make
 from benchmarks.pictures import CACHE, machine
 
 ROOT = Path(__file__).resolve().parent.parent
-ROUNDS, QUICK_ROUNDS = 11, 3
+ROUNDS, QUICK_ROUNDS = 11, 2
 PATIENCE_SECONDS = 120
-WAYS = ("ours", "without .pyc", "naive")
+UNCOMPILED = "without .pyc"
+WAYS, QUICK_WAYS = ("ours", UNCOMPILED, "naive"), ("ours", "naive")
+COMPILED = CACHE / "compiled"
+"""Compiled modules, kept for the next time: Python compiles anew what has changed since."""
 CLIENTS = "import boto3, psycopg\nfor name in {}: boto3.client(name)\n"
 FUNCTIONS = {
     "image_processor": ("ImageProcessor", CLIENTS.format(("s3", "events", "ssm"))),
@@ -95,8 +98,8 @@ MAX_MESSAGE = 1.25
 def start(function: str, way: str, environment: Mapping[str, str], folder: Path) -> dict[str, float]:
     """Run one process, and return what it says of itself."""
     program = PROGRAM.format(function=function, first=FUNCTIONS[function][1] if way == "naive" else "")
-    own = {"PYTHONPYCACHEPREFIX": str(folder / ("bare" if way == "without .pyc" else "compiled"))}
-    if way == "without .pyc":
+    own = {"PYTHONPYCACHEPREFIX": str(folder / "bare" if way == UNCOMPILED else COMPILED)}
+    if way == UNCOMPILED:
         own["PYTHONDONTWRITEBYTECODE"] = "1"
     found: dict[str, float] = _run(program, {**environment, **own}, folder)
     return found
@@ -162,8 +165,9 @@ def again(event: Mapping[str, Any]) -> str:
     return json.dumps({**event, "run_id": f"cold-{uuid4()}"} if "item_id" in event else event)
 
 
-def measure(rounds: int, say: Any) -> dict[str, Any]:
+def measure(say: Any, quick: bool) -> dict[str, Any]:
     """Return the medians of each function and way."""
+    rounds, ways = (QUICK_ROUNDS, QUICK_WAYS) if quick else (ROUNDS, WAYS)
     from local.stack import Stack
 
     for key in ("ANTHROPIC_API_KEY", "VOYAGE_API_KEY"):
@@ -178,13 +182,14 @@ def measure(rounds: int, say: Any) -> dict[str, Any]:
                 name: _environment(stack, logical_id) for name, (logical_id, _) in FUNCTIONS.items()
             }
             for name, environment in environments.items():
-                for way in ("ours", "naive"):  # compiles, and brings the files into memory
-                    start(name, way, {**environment, "EVENT": again(asked[name])}, folder)
-            _leave_only_pythons_own(folder)
+                # Imports all that the others do: compiles it, and brings the files into memory.
+                start(name, "naive", {**environment, "EVENT": again(asked[name])}, folder)
+            if UNCOMPILED in ways:
+                _leave_only_pythons_own(folder)
             for number in range(rounds):
                 say(f"round {number + 1} of {rounds}")
                 for name, environment in environments.items():
-                    for way in WAYS:
+                    for way in ways:
                         figures = start(name, way, {**environment, "EVENT": again(asked[name])}, folder)
                         taken.setdefault(name, {}).setdefault(way, []).append(figures)
             warm = message(environments["image_processor"], asked["image_processor"], rounds + 2, folder)
@@ -195,8 +200,8 @@ def measure(rounds: int, say: Any) -> dict[str, Any]:
         "rounds": rounds,
         "message": warm,
         "functions": {
-            name: {way: _medians(each, ways["naive"]) for way, each in ways.items()}
-            for name, ways in taken.items()
+            name: {way: _medians(each, by_way["naive"]) for way, each in by_way.items()}
+            for name, by_way in taken.items()
         },
     }
 
@@ -208,7 +213,7 @@ def _environment(stack: Any, logical_id: str) -> dict[str, str]:
 
 def _leave_only_pythons_own(folder: Path) -> None:
     """Make a second cache of compiled modules, without those of any package or of ours."""
-    shutil.copytree(folder / "compiled", folder / "bare")
+    shutil.copytree(COMPILED, folder / "bare")
     for path in (ROOT, Path(sys.prefix)):
         shutil.rmtree(folder / "bare" / path.relative_to("/"), ignore_errors=True)
 
@@ -268,14 +273,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="three rounds")
+    parser.add_argument("--quick", action="store_true", help="two rounds, without the one that compiles")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     given = parser.parse_args(arguments)
 
     def say(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
-    found = measure(QUICK_ROUNDS if given.quick else ROUNDS, say)
+    found = measure(say, given.quick)
     found["goals"] = verdicts(found["functions"], found["message"])
     sys.stdout.write(json.dumps(found, indent=1) + "\n" if given.json else told(found))
     return 0

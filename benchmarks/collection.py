@@ -23,7 +23,7 @@ from shared import embeddings, hashed_words
 
 SHAPE = ((1, 20_000), (4, 8_000), (15, 2_000), (30, 600))
 """How many users own how many pictures: 50 users, 100,000 pictures."""
-QUICK_SHAPE = ((1, 4_000), (4, 800), (5, 400), (10, 60))
+QUICK_SHAPE = ((1, 3_000), (2, 800), (3, 400), (10, 60))
 
 VOCABULARY = 6_000
 TOPICS = 400

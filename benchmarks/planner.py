@@ -22,7 +22,7 @@ from uuid import uuid4
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
-ITEMS, QUICK_ITEMS = 1_000_000, 100_000
+ITEMS, QUICK_ITEMS = 1_000_000, 50_000
 LIMIT_SECONDS = 60.0
 LIMIT_MB = 512
 """What a run over a million items may take, on two cores."""

@@ -31,7 +31,7 @@ def add(
 
     Folders are searched with all folders in them, but for hidden ones, for files that are pictures by
     their name or by their first bytes; a file that you name is sent whatever it is. Exits 1 when
-    anything was rejected, failed or missing.
+    anything was rejected, failed or missing, or waits for room.
     """
     from cli.connect import connect
     from cli.output import Output

@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from cli.add import add
 from cli.browse import list_items, search, show
+from cli.cost import cost
 from cli.demo import demo
 from cli.dlq import app as dlq
 from cli.doctor import doctor
@@ -20,12 +21,15 @@ from cli.evaluate import evaluate
 from cli.evaluate_analyses import evaluate_analyses
 from cli.exporting import export
 from cli.importing import import_collection
+from cli.mail import app as mail
 from cli.reprocess import reprocess
 from cli.runs import app as runs
 from cli.scans import app as scans
 from cli.sign_in import login, logout, token, whoami
 from cli.tick import tick
 from cli.up import up
+from cli.usage import usage
+from cli.webhooks import app as webhooks
 
 PROGRAM = "magpie"
 
@@ -77,12 +81,16 @@ app.command(rich_help_panel=RUNS_AND_SCANS)(reprocess)
 app.add_typer(runs, name="runs", rich_help_panel=RUNS_AND_SCANS)
 app.add_typer(scans, name="scans", rich_help_panel=RUNS_AND_SCANS)
 app.add_typer(dlq, name="dlq", rich_help_panel=RUNS_AND_SCANS)
+app.command(rich_help_panel=MEASURES)(usage)
+app.command(rich_help_panel=MEASURES)(cost)
 app.command("eval", rich_help_panel=MEASURES)(evaluate)
 app.command("eval-analyses", rich_help_panel=MEASURES)(evaluate_analyses)
 app.command(rich_help_panel=DEPLOYMENTS)(login)
 app.command(rich_help_panel=DEPLOYMENTS)(logout)
 app.command(rich_help_panel=DEPLOYMENTS)(whoami)
 app.command(rich_help_panel=DEPLOYMENTS)(token)
+app.add_typer(mail, name="mail", rich_help_panel=DEPLOYMENTS)
+app.add_typer(webhooks, name="webhooks", rich_help_panel=DEPLOYMENTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ class Status(StrEnum):
     ready = "ready"
     rejected = "rejected"
     failed = "failed"
+    over_quota = "over_quota"
 
 
 def list_items(
@@ -59,7 +60,11 @@ def list_items(
         out.document({"items": items, "next_cursor": cursor})
         return 0
     if not items:
-        out.note(f"No item is {wanted}." if wanted else "Nothing here yet: ./magpie add PATH sends pictures.")
+        out.note(
+            f"No item is {wanted.replace('_', ' ')}."
+            if wanted
+            else "Nothing here yet: ./magpie add PATH sends pictures."
+        )
         return 0
     _show_list(out, items)
     if cursor:
@@ -137,7 +142,9 @@ def _show_item(out: "Output", item: dict[str, Any]) -> None:
     out.show(heading)
     error = item.get("error") or {}
     if error:
-        out.show(styled(f"{error.get('code')}: {error.get('message')}", "red"))
+        held = item.get("status") == "over_quota"
+        said = f"{'Waiting for room' if held else error.get('code')}: {error.get('message')}"
+        out.show(styled(said, "yellow" if held else "red"))
     out.show(Text(), facts(_facts(item)))
 
     analysis = item.get("analysis") or {}

@@ -32,6 +32,8 @@ PAGE = 100
 
 PASSING = {429, 502, 503, 504}
 """Answers that come from load or from a restart, and pass."""
+OVER_QUOTA = "over_quota"
+"""The one problem with status 429 that does not pass by itself in a moment."""
 
 T = TypeVar("T")
 
@@ -272,6 +274,30 @@ class Api:
         """`POST /imports/{id}/undo`: some of it is gone; to be repeated until nothing is left."""
         return self._request("POST", f"/imports/{quote(import_id, safe='')}/undo")
 
+    def usage(self, parameters: dict[str, str]) -> dict[str, Any]:
+        """`GET /usage`: what was spent and stored in a period, and how much may be.
+
+        Args:
+            parameters: `month`, or `from` and `to`; none for this month.
+        """
+        answer = self._get("/usage", params=parameters)
+        if not {"totals", "by_day", "storage", "limits"} <= answer.keys():
+            raise _nonsense("/usage")
+        return answer
+
+    def me(self) -> dict[str, Any]:
+        """`GET /me`: who asks, how much they may, and what they are written to about."""
+        return self._account(self._get("/me"))
+
+    def change_me(self, change: dict[str, Any]) -> dict[str, Any]:
+        """`PATCH /me`: the caller as they are then."""
+        return self._account(self._request("PATCH", "/me", json=change))
+
+    def _account(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if not {"user_id", "email", "notifications", "sends_mail"} <= answer.keys():
+            raise _nonsense("/me")
+        return answer
+
     def export(self, *, fresh: bool) -> dict[str, Any]:
         """`GET /export`: how the copy of everything stands.
 
@@ -397,8 +423,10 @@ class Api:
                 token = self._session.another_token(token) if self._session else None
                 response = self._send(method, path, token, headers, arguments)
             self._ever_answered = True
-            # In progress: by a try of ours that we gave up waiting for.
-            if response.status_code in PASSING or _kind(_problem(response)) == "request_in_progress":
+            kind = _kind(_problem(response))
+            # What does not fit does not fit a moment later either. In progress: by a try of ours that we
+            # gave up waiting for.
+            if kind != OVER_QUOTA and (response.status_code in PASSING or kind == "request_in_progress"):
                 raise _AgainError(self._refusal(response, path), _retry_after(response))
             if not response.is_success:
                 raise self._refusal(response, path)
@@ -472,6 +500,8 @@ class Api:
             return ApiError("signed_out", signed_out(self.target.api_url).message, status)
         if status == 404:
             return ApiError("not_found", says or f"{self.target.api_url} knows no {path}.", status)
+        if _kind(problem) == OVER_QUOTA:
+            return ApiError(OVER_QUOTA, says or "There is no room left for that.", status)
         if status == 429 or status == 503:
             checks = problem.get("checks")
             ailing = (

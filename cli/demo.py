@@ -257,12 +257,12 @@ def _run(
     from cli.sending import Sending
     from cli.session import SignedIn
     from cli.target import Target
-    from cli.up import stack_troubles
+    from cli.up import OWN_MACHINE, stack_troubles
 
     with _ended_by_signals() as look, stack_troubles():
         from local.stack import Stack
 
-        with Stack(data, 0, 0, say=out.step) as stack:
+        with Stack(data, 0, 0, parameters=OWN_MACHINE, say=out.step) as stack:
             out.note(f"Magpie is up after {stack.start_seconds:.1f} s; sending {len(files)} pictures.")
             described = {
                 "api_url": stack.api_url,

@@ -9,6 +9,7 @@ from cli.asking import Yes
 from cli.errors import CommandError
 from cli.groups import group
 from cli.options import ApiUrl, Data, Json
+from cli.places import StackName
 
 if TYPE_CHECKING:
     from cli.letters import Letter, Letters, Queue
@@ -18,17 +19,6 @@ QueueName = Annotated[
     str | None,
     typer.Argument(metavar="[QUEUE]", help="Such as analyzer. Default: all of them.", show_default=False),
 ]
-StackName = Annotated[
-    str | None,
-    typer.Option(
-        "--stack-name",
-        metavar="NAME",
-        help="Of a deployment, on AWS with your own credentials. Default: the stack in samconfig.toml whose "
-        "API MAGPIE_API_URL is, else the Magpie on this machine.",
-        show_default=False,
-    ),
-]
-
 app = group("Dead letters: what failed for good, why, and how it is sent round again.")
 
 

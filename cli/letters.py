@@ -5,24 +5,21 @@ what another queue's redrive policy names.
 """
 
 import json
-import os
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.errors import CommandError, UsageError
-from cli.target import ROOT, choose, data_folder, not_running
+from cli import places
+from cli.errors import CommandError
+from cli.places import aws_troubles, error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-HERE = "Magpie on this machine"
-SAMCONFIG = ROOT / "samconfig.toml"
+    from cli.places import Place
 
 LOOKED_AT = 50
 """Messages of a queue that are looked at for the age of the oldest."""
@@ -35,15 +32,6 @@ LISTED_SECONDS = 30.0
 SETTLE_SECONDS = 15.0
 """For so long a count after a move is not believed unless it says that nothing is left."""
 MOVING = {"RUNNING", "CANCELLING"}
-
-SIGNED_OUT = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-    "InvalidSignatureException",
-}
 
 
 @dataclass(frozen=True)
@@ -156,7 +144,7 @@ class Letters:
 
     def count(self, queue: Queue) -> int:
         """Count a queue's messages anew. SQS itself calls these numbers approximate."""
-        with _aws_troubles(self.place):
+        with aws_troubles(self.place):
             known = self.sqs.get_queue_attributes(QueueUrl=queue.url, AttributeNames=COUNTS)["Attributes"]
         queue.waiting = int(known.get("ApproximateNumberOfMessages", 0))
         queue.hidden = int(known.get("ApproximateNumberOfMessagesNotVisible", 0))
@@ -169,7 +157,7 @@ class Letters:
         counts as a receive, which no dead-letter queue acts upon.
         """
         seen: dict[str, MessageTypeDef] = {}
-        with _aws_troubles(self.place):
+        with aws_troubles(self.place):
             try:
                 while len(seen) < most:
                     got = self.sqs.receive_message(
@@ -209,12 +197,12 @@ class Letters:
             asked["DestinationArn"] = queue.sources[0]
         if rate is not None:
             asked["MaxNumberOfMessagesPerSecond"] = rate
-        with _aws_troubles(self.place):
+        with aws_troubles(self.place):
             older = self._move(queue).get("StartedTimestamp")
             try:
                 self.sqs.start_message_move_task(**asked)
             except ClientError as error:
-                if not _code(error).endswith("UnsupportedOperation"):
+                if not error_code(error).endswith("UnsupportedOperation"):
                     raise
                 older = None  # the move that is going on already is the one to follow
         task = self._listed(queue, older)
@@ -230,7 +218,7 @@ class Letters:
                 break
             self.pause(pause)
             pause = min(pause * 1.3, SLOWEST_LOOK)
-            with _aws_troubles(self.place):
+            with aws_troubles(self.place):
                 task = self._move(queue)
         if status == "FAILED":
             reason = str(task.get("FailureReason") or "for an unknown reason")
@@ -251,11 +239,11 @@ class Letters:
         """
         from botocore.exceptions import ClientError
 
-        with _aws_troubles(self.place):
+        with aws_troubles(self.place):
             try:
                 self.sqs.purge_queue(QueueUrl=queue.url)
             except ClientError as error:
-                if not _code(error).endswith("PurgeQueueInProgress"):
+                if not error_code(error).endswith("PurgeQueueInProgress"):
                     raise
                 raise CommandError(
                     "purge_in_progress",
@@ -267,7 +255,7 @@ class Letters:
         """The move that was just started, as soon as SQS lists it; before, the latest is an older one."""
         deadline = time.monotonic() + LISTED_SECONDS
         while True:
-            with _aws_troubles(self.place):
+            with aws_troubles(self.place):
                 task = self._move(queue)
             if task and task.get("StartedTimestamp") != older:
                 return task
@@ -291,89 +279,23 @@ COUNTS: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVis
 def find(data: Path | None, api_url: str | None, stack_name: str | None) -> Letters:
     """Return the dead-letter queues of the Magpie that options and environment name.
 
-    Args:
-        stack_name: of a deployment, on AWS with the caller's own credentials.
-
-    Raises:
-        UsageError: the options contradict each other.
-        CommandError: nothing runs here, AWS refuses, or no such stack is there.
+    Raises: as `places.find`.
     """
-    if stack_name is None:
-        target = choose(data, api_url)
-        if target.stack is not None:
-            return _here(target.stack, data_folder(data) / "logs")
-        return _deployed_at(target.api_url)
-    if data is not None or api_url is not None:
-        raise UsageError("--stack-name says which Magpie: leave out --data and --api-url.")
-    place = f"The stack {stack_name}"
-    with _aws_troubles(place):
-        return _deployed(stack_name, place)
+    place = places.find(data, api_url, stack_name)
+    with aws_troubles(place.name):
+        return Letters(place.name, place.client("sqs"), _dead(place.client("sqs"), _named(place)), place.logs)
 
 
-def _here(stack: dict[str, Any], logs: Path) -> Letters:
-    """The queues of the stack on this machine, which has no others."""
-    import boto3
-    from botocore.config import Config
-
-    with _aws_troubles(HERE):
-        sqs = boto3.Session(
-            # Any will do here, and those of the person's own account stay out of it.
-            aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 - no secret
-            region_name=stack["sign_in"]["region"],
-        ).client(
-            "sqs", endpoint_url=stack["aws_url"], config=Config(proxies={}, retries={"total_max_attempts": 2})
-        )
-        urls = [
-            url for page in sqs.get_paginator("list_queues").paginate() for url in page.get("QueueUrls", [])
-        ]
-        named = [(url.rpartition("/")[2].removeprefix("magpie-"), url) for url in urls]
-        return Letters(HERE, sqs, _dead(sqs, named), logs)
-
-
-def _deployed(stack_name: str, place: str) -> Letters:
-    import boto3
-
-    session = boto3.Session(region_name=_region())
-    pages = session.client("cloudformation").get_paginator("list_stack_resources")
-    named = [
-        (each["LogicalResourceId"], each["PhysicalResourceId"])
-        for page in pages.paginate(StackName=stack_name)
-        for each in page["StackResourceSummaries"]
-        if each["ResourceType"] == "AWS::SQS::Queue" and each.get("PhysicalResourceId")
+def _named(place: "Place") -> list[tuple[str, str]]:
+    """Every queue's name in the template, and its address."""
+    if place.stack_name is not None:
+        return list(place.resources("AWS::SQS::Queue").items())
+    urls = [  # the stack on this machine has no others
+        url
+        for page in place.client("sqs").get_paginator("list_queues").paginate()
+        for url in page.get("QueueUrls", [])
     ]
-    sqs = session.client("sqs")
-    return Letters(place, sqs, _dead(sqs, named))
-
-
-def _deployed_at(api_url: str) -> Letters:
-    """The queues of the deployment with this API: one of the stacks that samconfig.toml names.
-
-    Told by what the stack says of its own address, so that nobody empties the queues of another one.
-    """
-    import boto3
-    from botocore.exceptions import ClientError
-
-    names = _stack_names()
-    with _aws_troubles(f"The stack behind {api_url}"):
-        cloudformation = boto3.Session(region_name=_region()).client("cloudformation")
-        for name in names:
-            try:
-                (found,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
-            except ClientError as error:
-                if _code(error) == "ValidationError":  # it is not there
-                    continue
-                raise
-            outputs = {
-                each.get("OutputKey"): each.get("OutputValue", "") for each in found.get("Outputs", [])
-            }
-            if outputs.get("ApiUrl", "").rstrip("/") == api_url:
-                return _deployed(name, f"The stack {name}")
-    raise CommandError(
-        "unknown_stack",
-        f"None of the stacks that samconfig.toml names ({', '.join(names) or 'none'}) says that {api_url} "
-        "is its API, in this account and region: name it with --stack-name.",
-    )
+    return [(url.rpartition("/")[2].removeprefix("magpie-"), url) for url in urls]
 
 
 def _dead(sqs: "SQSClient", named: Sequence[tuple[str, str]]) -> list[Queue]:
@@ -414,77 +336,3 @@ def _letter(message: "MessageTypeDef") -> Letter:
 
 def _plain(name: str) -> str:
     return "".join(each for each in name.lower() if each.isalnum()).removesuffix("deadletters")
-
-
-def _samconfig() -> dict[str, Any]:
-    try:
-        return tomllib.loads(SAMCONFIG.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _stack_names() -> list[str]:
-    """Names of the stacks in samconfig.toml, the default one first."""
-    names = [
-        section["global"]["parameters"]["stack_name"]
-        for section in _samconfig().values()
-        if isinstance(section, dict) and "stack_name" in section.get("global", {}).get("parameters", {})
-    ]
-    return list(dict.fromkeys(map(str, names)))
-
-
-def _region() -> str | None:
-    """The region that `sam deploy --guided` has written down, where the environment names none."""
-    if os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
-        return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    for command in ("global", "deploy"):
-        region = _samconfig().get("default", {}).get(command, {}).get("parameters", {}).get("region")
-        if region:
-            return str(region)
-    return None
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-@contextmanager
-def _aws_troubles(place: str) -> Iterator[None]:
-    """Turn what boto3 raises into a command's one sentence."""
-    from botocore import exceptions
-
-    try:
-        yield
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
-        raise CommandError(
-            "no_credentials",
-            "There are no AWS credentials: set AWS_PROFILE, or sign in with aws sso login or aws configure.",
-        ) from None
-    except exceptions.ProfileNotFound as error:
-        raise CommandError("no_credentials", f"{error}: AWS_PROFILE names none that is configured.") from None
-    except (exceptions.SSOError, exceptions.UnauthorizedSSOTokenError, exceptions.TokenRetrievalError):
-        raise CommandError(
-            "signed_out_of_aws", "You are not signed in to AWS any more: run aws sso login."
-        ) from None
-    except exceptions.NoRegionError:
-        raise CommandError("no_region", "Say in which region it is deployed: set AWS_REGION.") from None
-    except exceptions.ClientError as error:
-        code = _code(error)
-        said = str(error.response.get("Error", {}).get("Message", "")).strip().rstrip(".")
-        if code in SIGNED_OUT:
-            raise CommandError(
-                "signed_out_of_aws", f"AWS does not accept these credentials ({code}): sign in anew."
-            ) from None
-        if code == "ValidationError" and "does not exist" in said:
-            known = ", ".join(_stack_names())
-            raise CommandError(
-                "unknown_stack",
-                f"{place} is not there, in this account and region. samconfig.toml names: {known or 'none'}.",
-            ) from None
-        raise CommandError("aws_refused", f"AWS refused: {said or code} ({code}).") from None
-    except exceptions.EndpointConnectionError as error:
-        if place == HERE:
-            raise not_running() from None
-        raise CommandError("unreachable", f"AWS cannot be reached: {error}.") from None
-    except exceptions.BotoCoreError as error:
-        raise CommandError("aws_failed", f"AWS did not answer as it should: {error}.") from None

@@ -33,6 +33,7 @@ STATUS_STYLES = {
     "wrong": "red",
     "warning": "yellow",
     "pending": "yellow",
+    "over_quota": "yellow",
     "processed": "yellow",
     "analyzed": "yellow",
     "succeeded": "green",
@@ -207,7 +208,7 @@ def size(count: int | None) -> str:
     """Return bytes for people, in powers of ten: `1.2 MB`."""
     if count is None:
         return ""
-    value, units = float(count), ["B", "kB", "MB", "GB"]
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
     while value >= 999.5 and len(units) > 1:
         value /= 1000
         del units[0]

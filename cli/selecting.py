@@ -153,7 +153,7 @@ def _value(name: str, value: str, now: datetime) -> Any:
             )
         return value.lower()
     if name in ("since", "until"):
-        return _moment(name, value, now)
+        return moment(f"--select {name}=", value, now)
     if name == "ids":
         found = [part for part in re.split(r"[,\s]+", value) if part]
         if len(found) > MOST_IDS:
@@ -162,8 +162,15 @@ def _value(name: str, value: str, now: datetime) -> Any:
     return value
 
 
-def _moment(name: str, value: str, now: datetime) -> datetime:
-    """Read a day, a time, or how long ago, and return it in UTC."""
+def moment(option: str, value: str, now: datetime) -> datetime:
+    """Read a day, a time, or how long ago, and return it in UTC.
+
+    Args:
+        option: what stands before the value: `--select since=`.
+
+    Raises:
+        UsageError: it is none.
+    """
     try:
         if ago := _AGO.fullmatch(value.lower()):
             return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).astimezone(UTC)
@@ -172,8 +179,7 @@ def _moment(name: str, value: str, now: datetime) -> datetime:
         return (read if read.tzinfo else read.astimezone()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"--select {name}={value} is no time: write 2026-01-31, 2026-01-31T14:00, "
-            "or 7d for seven days ago."
+            f"{option}{value} is no time: write 2026-01-31, 2026-01-31T14:00, or 7d for seven days ago."
         ) from None
 
 

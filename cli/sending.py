@@ -23,10 +23,10 @@ from cli.pictures import Trouble, send_name, trouble
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-FINAL = ("ready", "rejected", "failed")
-"""Statuses after which nothing more happens to an item by itself."""
-REJECTIONS = ("empty", "too_large")
-"""Codes of rejections that API or storage pronounce before any function has seen the file."""
+FINAL = ("ready", "rejected", "failed", "over_quota")
+"""Statuses after which nothing more happens to an item by itself, or only when there is room again."""
+REFUSALS = {"empty": "rejected", "too_large": "rejected", "over_quota": "over_quota"}
+"""Codes that API or storage pronounce before any function has seen the file, and what it ends as."""
 
 FIRST_LOOK = 0.3
 """Seconds between two looks while something happens."""
@@ -88,7 +88,9 @@ class Sent:
         error = item.get("error")
         self.code = self.message = None
         if isinstance(error, dict):
-            self.code, self.message = error.get("code"), error.get("message")
+            # The code of what waits for room is the meter, which its message tells.
+            self.code = "over_quota" if status == "over_quota" else error.get("code")
+            self.message = error.get("message")
         return True
 
 
@@ -162,8 +164,7 @@ class Sending:
                 self._send(sent)
             except CommandError as error:
                 sent.fail(error.code, error.message)
-                if error.code in REJECTIONS:
-                    sent.status = "rejected"
+                sent.status = REFUSALS.get(error.code, sent.status)
             except OSError as error:
                 problem = trouble(sent.path, error)
                 sent.fail(problem.code, problem.message)

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.errors import CommandError
+from cli.errors import CommandError, UsageError
 from cli.options import Data, Json
 
 if TYPE_CHECKING:
     from cli.output import Output
     from local.stack import Stack
+
+OWN_MACHINE = {"DefaultTier": "team"}
+"""Parameters of the template here, unless somebody says otherwise: the room is that of one's own disk."""
 
 API_PORT = 8787
 AWS_PORT = 4566
@@ -25,6 +28,14 @@ def up(
     aws_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the AWS endpoint; 0 takes any free one.")
     ] = AWS_PORT,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A parameter of template.yaml, such as ModelBudgetUsd=5. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     data: Data = None,
     json: Json = False,
 ) -> int:
@@ -33,6 +44,7 @@ def up(
     from cli.target import data_folder
 
     out = Output(json)
+    parameters = OWN_MACHINE | _parameters(parameter or [])
     announced = False
 
     def announce(stack: "Stack") -> None:
@@ -44,7 +56,8 @@ def up(
         with stack_troubles():
             from local.stack import Stack
 
-            Stack(data_folder(data), port, aws_port, say=out.step).run(ready=announce)
+            stack = Stack(data_folder(data), port, aws_port, parameters=parameters, say=out.step)
+            stack.run(ready=announce)
     except CommandError as error:
         if not (announced and json):
             raise
@@ -56,14 +69,33 @@ def up(
     return 0
 
 
+def _parameters(given: list[str]) -> dict[str, str]:
+    """Read `NAME=VALUE`; the template itself says which names and values there are.
+
+    Raises:
+        UsageError: one is nothing of the kind, or comes twice.
+    """
+    read: dict[str, str] = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--parameter takes NAME=VALUE, such as ModelBudgetUsd=5, not {pair!r}.")
+        if name in read:
+            raise UsageError(f"--parameter {name} is given twice.")
+        read[name] = value
+    return read
+
+
 @contextmanager
 def stack_troubles() -> Iterator[None]:
     """Turn what `local` raises into a command's one sentence."""
     from local.stack import DataDirInUseError, PortTakenError, StackError
-    from local.template import TemplateError
+    from local.template import ParameterError, TemplateError
 
     try:
         yield
+    except ParameterError as error:
+        raise UsageError(f"--parameter: {error}") from None
     except PortTakenError as error:
         raise CommandError("port_taken", str(error)) from None
     except DataDirInUseError as error:

@@ -36,6 +36,8 @@ else: what belongs to somebody else answers 404, exactly as what does not exist.
 
 **Errors** are `application/problem+json` (RFC 9457). `type` is stable and meant for programs, `title` and
 `detail` for people; `errors` names each field that is wrong; `correlation_id` finds the request in the logs.
+What does not fit into your plan is refused with 429 and `over-quota`; it says what, how much, and when that
+changes by itself, and there is no use in asking again before.
 The gateway in front answers a few itself, with `{"message": …}`: 401 without a valid token, 429 to too many
 requests at once, 413 to a body of over 10 MB, 404 to a method that nothing here takes, 500 and 503 when the
 function behind it does not answer.
@@ -99,8 +101,39 @@ PROBLEM = {
                 },
             },
         },
+        "meter": {
+            "enum": ["items", "storage_bytes", "scans", "model_usd", "deployment"],
+            "description": "Of `over-quota`: what does not fit; `deployment` is the budget of all.",
+        },
+        "limit": {
+            "type": ["number", "null"],
+            "description": "Of `over-quota`: how much there may be; null for what is shared.",
+        },
+        "used": {
+            "type": ["number", "null"],
+            "description": "Of `over-quota`: how much there is already; null for what is shared.",
+        },
+        "wanted": {"type": "number", "description": "Of `over-quota`: how much more was asked for."},
+        "resets_at": {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "Of `over-quota`: when it begins anew; null where it does not by itself.",
+        },
     },
 }
+
+CASES: Mapping[str, Mapping[str, Any]] = {
+    "over-quota": {
+        "detail": "You have 1,950 of 2,000 items, and 100 more do not fit. "
+        "Delete some, or move to a larger plan.",
+        "meter": "items",
+        "limit": 2000,
+        "used": 1950,
+        "wanted": 100,
+        "resets_at": None,
+    }
+}
+"""Of problems that say more than others: an example of it."""
 
 GATEWAY = {
     "type": "object",
@@ -326,6 +359,7 @@ def _problem(status: int, kinds: Mapping[str, "routes.Refusal"]) -> dict[str, An
                     "status": status,
                     "detail": refusal.detail or f"{problems.TITLES[kind]}.",
                     "correlation_id": "JKJaXmPLvHcESHA=",
+                    **CASES.get(kind, {}),
                 }
             }
             for kind, refusal in kinds.items()

@@ -24,9 +24,14 @@ from functions.api import body, problems, retry
 from functions.api.problems import Problem
 from shared.erasures import AccountDeletedError
 from shared.errors import TransientError
+from shared.quotas import OverQuotaError
 
 OURS = ("functions.api", "shared")
-SAME_AS = {TransientError: problems.unavailable, AccountDeletedError: problems.account_deleted}
+SAME_AS = {
+    TransientError: problems.unavailable,
+    AccountDeletedError: problems.account_deleted,
+    OverQuotaError: problems.over_quota,
+}
 """What the app's exception handlers make of what is raised below a route."""
 NOTHING = object()
 
@@ -147,8 +152,9 @@ def _note_problem(node: ast.Call, names: dict[str, Any], said: Said) -> None:
     detail = _value(node.args[2], names) if len(node.args) > 2 else None
     refusal.detail = refusal.detail or (detail if isinstance(detail, str) else "")
     for keyword in node.keywords:
-        if keyword.arg == "headers" and isinstance(keyword.value, ast.Dict):
-            refusal.headers |= {str(_value(key, names)) for key in keyword.value.keys if key}
+        if keyword.arg == "headers":
+            dicts = [each for each in ast.walk(keyword.value) if isinstance(each, ast.Dict)]
+            refusal.headers |= {str(_value(key, names)) for each in dicts for key in each.keys if key}
 
 
 def _answer(node: ast.Call, names: dict[str, Any], function: Callable[..., Any]) -> tuple[int, str]:

@@ -1,7 +1,8 @@
 """The AWS endpoint of one machine: moto, and what moto lacks, on one loopback port.
 
-Answered here: Lambda's Invoke (by the pools of processes), SQS's message move tasks, the sign-in page, and
-the URL that a custom resource sends its answer to. Everything else is moto's.
+Answered here: Lambda's Invoke (by the pools of processes), SQS's message move tasks, SES's SendEmail, the
+certificates of SNS, the sign-in page, and the URL that a custom resource sends its answer to. Everything
+else is moto's.
 
 The endpoint checks what presigns S3's URLs and forms, and no other credentials, so it only listens to
 this machine, and not to every page in this machine's browser: a request that names another host, or comes
@@ -10,20 +11,24 @@ from a page that neither the stack nor a CORS rule of the bucket knows, is refus
 
 import json
 import logging
+import re
 import secrets
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
+from local import mail
 from local.messages import MessageStore, MoveTaskError
 from local.runtime import FunctionMissingError, PayloadTooLargeError, PoolClosedError, Result
 from local.schedules import Clock, UnknownScheduleError
 from local.serving import Server
 from local.sign_in import PREFIX as SIGN_IN_PREFIX
 from local.sign_in import SignInPage
+from local.template import REGION
 from local.users import UserStore, changes
 
 logger = logging.getLogger(__name__)
@@ -33,6 +38,9 @@ INVOKE_PREFIX = "/2015-03-31/functions/"
 ANSWERS_PREFIX = "/_local/answers/"
 SCHEDULES_PREFIX = "/_local/schedules"
 """`GET` names the schedules, `POST …/name` fires one now and answers what its function answered."""
+CERTIFICATE_PREFIX = "/SimpleNotificationService-"
+HOSTS = 256
+"""Of how many AWS hosts it is remembered which part of moto they are; a request may name any."""
 ASYNC_RETRIES = (60.0, 120.0)
 """Seconds before Lambda tries an asynchronous invocation again."""
 
@@ -56,6 +64,7 @@ class Endpoint:
         invoke: Callable[[str, bytes], Result],
         messages: MessageStore,
         users: UserStore,
+        mails: mail.MailStore,
         sign_in: SignInPage,
         origins: Collection[str] = (),
     ) -> None:
@@ -66,9 +75,12 @@ class Endpoint:
         )
 
         self._moto = DomainDispatcherApplication(create_backend_app)
+        # moto looks through all its folders, and hundreds of patterns, for each request: 0.6 ms of CPU.
+        self._moto.get_backend_for_host = lru_cache(HOSTS)(self._moto.get_backend_for_host)  # type: ignore[method-assign]
         self._invoke = invoke
         self._messages = messages
         self._users = users
+        self._mails = mails
         self._sign_in = sign_in
         self._origins = set(origins)
         self._answers: dict[str, list[Any]] = {}
@@ -117,6 +129,10 @@ class Endpoint:
             return self._take_answer(path.removeprefix(ANSWERS_PREFIX), environ, start_response)
         if path.startswith(SCHEDULES_PREFIX):
             return self._schedule(path.removeprefix(SCHEDULES_PREFIX).strip("/"), environ, start_response)
+        if path == mail.PATH or path.startswith(mail.PREFIX):
+            return self._mail(path, environ, start_response)
+        if path.startswith(CERTIFICATE_PREFIX):
+            return self._certificate(path.removeprefix("/"), start_response)
         if service == "AmazonSQS" and action.endswith(("MessageMoveTask", "MessageMoveTasks")):
             return self._move(action, environ, start_response)
         if path.startswith("/moto-api"):
@@ -227,6 +243,27 @@ class Endpoint:
             return _answer(start_response, 503, {"message": "the stack is stopping"})
         return _answer(start_response, 200, {"error": result.error, "answer": result.json()})
 
+    # SES
+
+    def _mail(self, path: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        method, region = environ["REQUEST_METHOD"], _region(environ)
+        status, answer = mail.respond(self._mails, method, path, lambda: _body(environ), region)
+        code = answer.get("__type")
+        return _answer(start_response, status, answer, {"X-Amzn-ErrorType": code} if code else None)
+
+    # SNS
+
+    def _certificate(self, name: str, start_response: StartResponse) -> Iterable[bytes]:
+        """What messages of a topic are signed with. moto knows it only by the host that it is on at AWS."""
+        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.sns.models import sns_backends
+
+        kept = [topics._message_public_keys for _, topics in sns_backends[DEFAULT_ACCOUNT_ID].items()]
+        found = next((keys[name] for keys in kept if name in keys), None)
+        if found is None:
+            return _answer(start_response, 404, {"message": "no such certificate"})
+        return _answer(start_response, 200, found, {"Content-Type": "application/x-pem-file"})
+
     # SQS
 
     def _move(self, action: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -257,6 +294,12 @@ def _local(host: str) -> bool:
     """Whether a Host header names this machine, by address, as localhost or as a bucket below it."""
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     return name in LOCAL_HOSTS or name.endswith(".localhost")
+
+
+def _region(environ: Environ) -> str:
+    """The region whose service is meant: the one that the request is signed for."""
+    scope = re.search(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    return scope[1] if scope else REGION
 
 
 def _body(environ: Environ) -> bytes:

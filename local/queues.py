@@ -4,6 +4,9 @@ A batch that fails stays where it is and is seen again when its visibility time-
 succeeds is deleted; with `ReportBatchItemFailures` the function says itself which messages failed, and an
 answer that makes no sense counts as a failure of all.
 
+A batching window ends before its time when nothing else is on its way: Lambda cannot know that no more is to
+come, and waits; here everything that could still send something is in sight.
+
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
 
@@ -33,17 +36,31 @@ class Poller:
     Args:
         invoke: runs the function on a payload.
         concurrency: batches at once.
+        more_to_come: whether a window is worth its while: something is at work that may send more. Whoever
+            says so calls `wake` when it no longer is.
+        idle: is called whenever there is nothing left to work on.
     """
 
     def __init__(
-        self, source: QueueSource, store: MessageStore, invoke: Callable[[bytes], Result], concurrency: int
+        self,
+        source: QueueSource,
+        store: MessageStore,
+        invoke: Callable[[bytes], Result],
+        concurrency: int,
+        *,
+        more_to_come: Callable[[], bool] = lambda: True,
+        idle: Callable[[], None] = lambda: None,
     ) -> None:
         self.source = source
         self._store = store
         self._queue = store.queue(source.queue_arn)
         self._invoke = invoke
+        self._more_to_come = more_to_come
+        self._idle = idle
         self._free = threading.Semaphore(concurrency)
         self._workers = ThreadPoolExecutor(concurrency, thread_name_prefix=source.logical_id)
+        self._taken = 0
+        self._counting = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=source.logical_id, daemon=True)
 
@@ -54,9 +71,17 @@ class Poller:
         """Messages that wait, are hidden or are being worked on."""
         return len(self._queue._messages)
 
+    def at_work(self) -> bool:
+        """Whether anything waits to be taken, or is worked on; not what is hidden until its next try."""
+        return self._taken > 0 or any(each.visible and not each.delayed for each in self._queue._messages)
+
     def stop(self) -> None:
         """Take no more messages. Batches at work end when their function does."""
         self._stopping.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again at whether there is anything to wait for."""
         with self._queue._messages_lock:
             self._queue._messages_lock.notify_all()
 
@@ -82,9 +107,10 @@ class Poller:
         until: float | None = None
         while not self._stopping.is_set():
             room = self.source.batch_size - len(batch)
-            for message in self._store.receive(self._queue, room, self._queue.visibility_timeout):
-                batch.append(message)
-                size += _bytes(message)
+            received = self._store.receive(self._queue, room, self._queue.visibility_timeout)
+            self._count(len(received))
+            batch += received
+            size += sum(map(_bytes, received))
             now = time.monotonic()
             if batch and until is None:
                 until = now + self.source.window
@@ -92,7 +118,11 @@ class Poller:
                 len(batch) >= self.source.batch_size or size > MAX_BATCH_BYTES or now >= (until or now)
             ):
                 break
-            self._store.wait(self._queue, until - now if until else 60.0)
+            # With the lock, so that nobody can say between the question and the wait that nothing comes.
+            with self._queue._messages_lock:
+                if batch and not self._more_to_come():
+                    break
+                self._store.wait(self._queue, until - now if until else 60.0)
         return batch
 
     def _work(self, batch: list[Any]) -> None:
@@ -104,7 +134,14 @@ class Poller:
         except Exception:
             logger.exception("a batch was not delivered")
         finally:
+            self._count(-len(batch))
             self._free.release()
+            if not self.at_work():
+                self._idle()
+
+    def _count(self, messages: int) -> None:
+        with self._counting:
+            self._taken += messages
 
     def _deliver(self, batch: list[Any]) -> None:
         event = {"Records": [record(message, self.source.queue_arn) for message in batch]}

@@ -39,9 +39,8 @@ INERT = {
     "AWS::Logs::LogGroup": "each function's log is a file in the data folder",
     "AWS::Logs::MetricFilter": "there are no CloudWatch metrics",
     "AWS::S3::BucketPolicy": "the local AWS endpoint checks no permissions and speaks plain HTTP on loopback",
-    "AWS::SNS::Subscription": "only alarms speak to it",
-    "AWS::SNS::Topic": "only alarms speak to it",
-    "AWS::SNS::TopicPolicy": "only alarms speak to it",
+    "AWS::SES::ConfigurationSetEventDestination": "what becomes of mail is told on the default bus",
+    "AWS::SNS::TopicPolicy": "the local AWS endpoint checks no permissions",
     "AWS::SQS::QueuePolicy": "the local AWS endpoint checks no permissions",
 }
 """Types that have nothing to run on one machine, each with its reason."""
@@ -150,6 +149,18 @@ PROPERTIES: dict[str, tuple[set[str], dict[str, str]]] = {
             for name in ("AttributeMapping", "ProviderDetails", "ProviderType", "UserPoolId")
         },
     ),
+    "AWS::SES::ConfigurationSet": (
+        {"Name"},
+        {
+            "ReputationOptions": "there are no CloudWatch metrics",
+            "SuppressionOptions": "no mail leaves this machine",
+        },
+    ),
+    "AWS::SNS::Subscription": (
+        {"TopicArn", "Protocol", "Endpoint"},
+        {"DeliveryPolicy": "a message is posted once: nothing between here and there can fail for long"},
+    ),
+    "AWS::SNS::Topic": ({"TopicName", "SignatureVersion"}, {"Tags": "words"}),
     "AWS::SSM::Parameter": (
         {"Name", "Type", "Value"},
         {"Description": "words", "Tags": "words", "Tier": "a price"},
@@ -529,6 +540,41 @@ def _parameter(
     resources.names.add(resource.logical_id, name, Type=own["Type"], Value=own["Value"])
 
 
+def _configuration_set(
+    resources: Resources, resource: Resource, own: Mapping[str, Any], clients: Clients, _: str
+) -> None:
+    """Only its name, which mail is sent with."""
+    resources.names.add(resource.logical_id, _name(resources, resource, own.get("Name")))
+
+
+def _topic(
+    resources: Resources, resource: Resource, own: Mapping[str, Any], clients: Clients, _: str
+) -> None:
+    name = _name(resources, resource, own.get("TopicName"))
+    # moto signs what it posts by version 2 always, and says 1 of a topic that does not ask for it.
+    version = {"SignatureVersion": str(own["SignatureVersion"])} if "SignatureVersion" in own else {}
+    arn = clients("sns").create_topic(Name=name, Attributes=version)["TopicArn"]
+    resources.names.add(resource.logical_id, arn, TopicArn=arn, TopicName=name)
+
+
+def _subscription(
+    resources: Resources, resource: Resource, own: Mapping[str, Any], clients: Clients, api_url: str
+) -> None:
+    """What is posted comes to the HTTP API of this machine. Nobody is sent mail."""
+    arn = f"{own['TopicArn']}:{resource.logical_id}"
+    if own["Protocol"] == "https":
+        endpoint = str(own["Endpoint"])
+        if not endpoint.startswith(f"{api_url}/"):
+            raise _unsupported(resource, "only the HTTP API of the template is posted to")
+        # moto asks nobody to confirm. It posts to whatever it is given, and knows the protocol by its name.
+        arn = clients("sns").subscribe(TopicArn=own["TopicArn"], Protocol="http", Endpoint=endpoint)[
+            "SubscriptionArn"
+        ]
+    elif own["Protocol"] not in ("email", "email-json"):
+        raise _unsupported(resource, f"nothing is sent by {own['Protocol']}")
+    resources.names.add(resource.logical_id, arn, Arn=arn)
+
+
 def _layer(
     resources: Resources, resource: Resource, own: Mapping[str, Any], clients: Clients, _: str
 ) -> None:
@@ -582,6 +628,9 @@ RUN: dict[str, Callable[..., None]] = {
     "AWS::Cognito::UserPoolClient": _pool_client,
     "AWS::Cognito::UserPoolDomain": _pool_domain,
     "AWS::Cognito::UserPoolIdentityProvider": _identity_provider,
+    "AWS::SES::ConfigurationSet": _configuration_set,
+    "AWS::SNS::Subscription": _subscription,
+    "AWS::SNS::Topic": _topic,
     "AWS::SSM::Parameter": _parameter,
     LAYER: _layer,
     STATE_MACHINE: _state_machine,

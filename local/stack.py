@@ -6,6 +6,7 @@ has trusted it with is there when it is started again:
 
     DATA/postgres/              the database
     DATA/objects/, queues/      S3 and SQS
+    DATA/mail/                  what SES was given to send
     DATA/users.json             Cognito's users
     DATA/sign_in.json           the key that signs their tokens, and the sign-ins that were ended
     DATA/logs/                  one file per function, stack.log and postgres.log
@@ -17,12 +18,14 @@ import fcntl
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -44,9 +47,16 @@ logger = logging.getLogger("local")
 
 ROOT = Path(__file__).resolve().parent.parent
 EMAIL = "local@magpie.test"
+MAIL_FROM = "magpie@magpie.test"
+"""Who sends mail here, where it goes no further than a folder."""
 MAX_LOG_BYTES = 20 * 1024 * 1024
-KEYS = {"ANTHROPIC_KEY_PARAMETER": "ANTHROPIC_API_KEY", "VOYAGE_KEY_PARAMETER": "VOYAGE_API_KEY"}
+MODEL_KEYS = {"ANTHROPIC_KEY_PARAMETER": "ANTHROPIC_API_KEY", "VOYAGE_KEY_PARAMETER": "VOYAGE_API_KEY"}
+KEYS = {**MODEL_KEYS, "STRIPE_KEY_PARAMETER": "STRIPE_SECRET_KEY"}
 """A function's variable that names a parameter, and the variable of this machine that holds its value."""
+WEBHOOK_SECRETS_PARAMETER = "STRIPE_WEBHOOK_SECRETS_PARAMETER"
+WEBHOOK_SECRETS = ("STRIPE_WEBHOOK_SECRETS", "STRIPE_WEBHOOK_SECRET")
+"""This machine's variables for what Stripe signs with: one or two, separated by a comma. Without them the
+stack makes a secret of its own, so that signed deliveries can be tried without an account."""
 DATABASE_PARAMETER = "DATABASE_URL_PARAMETER"
 HOSTED_UI = "HOSTED_UI_URL"
 """A function's variable that says where Cognito's sign-in page is: here it is the endpoint's own."""
@@ -91,6 +101,7 @@ class Stack:
         api_url, aws_url, database_url: how to reach it.
         uploads_bucket, media_bucket: names.
         user: email, password and sub of the first user.
+        webhook_secrets: what Stripe signs with, as in the parameter.
         sign_in: region, user_pool_id and client_id.
         resources: what was made, and what it is called.
         start_seconds: how long it took to start.
@@ -102,6 +113,7 @@ class Stack:
     uploads_bucket: str
     media_bucket: str
     user: dict[str, str]
+    webhook_secrets: str
     sign_in: dict[str, str]
     resources: Resources
     start_seconds: float
@@ -224,7 +236,7 @@ class Stack:
         self.api_url = _url(api_listener)
         origins = [self.api_url, self.api_url.replace("127.0.0.1", "localhost")]
         # Pages come from the stack's own port, unless somebody says otherwise.
-        defaults = {"AllowedOrigins": ",".join(origins)}
+        defaults = {"AllowedOrigins": ",".join(origins), "MailFrom": MAIL_FROM}
         template = load(self._template_path, self._parameters, defaults=defaults)
         resources.check(template)
         logs = self.data_dir / "logs"
@@ -244,6 +256,7 @@ class Stack:
         self._say("starting the AWS endpoint")
         from local.aws import Endpoint
         from local.cognito import Cognito
+        from local.mail import MailStore
         from local.messages import MessageStore
         from local.objects import ObjectStore
         from local.refresh_tokens import RefreshTokens
@@ -270,6 +283,7 @@ class Stack:
             invoke=self._invoke_by_name,
             messages=messages,
             users=users,
+            mails=MailStore(self.data_dir / "mail", *where),
             sign_in=SignInPage(cognito, users),
             origins=origins,
         )
@@ -303,7 +317,11 @@ class Stack:
         for source in made.queue_sources:
             pool = self._pools[source.function]
             concurrency = min(source.maximum_concurrency or pool.limit, pool.limit)
-            self._pollers.append(Poller(source, messages, pool.invoke, concurrency))
+            others = partial(self._others_at_work, source.logical_id)
+            poller = Poller(
+                source, messages, pool.invoke, concurrency, more_to_come=others, idle=self._end_windows
+            )
+            self._pollers.append(poller)
         cleanup.callback(self._stop_pollers)
         clock = Clock(
             made.schedules, self._invoke_scheduled, messages.send, account=where[0], region=where[1]
@@ -368,7 +386,7 @@ class Stack:
 
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         wanted = min(MAX_ENVIRONMENTS, max(2, processors or 2))
-        if self._model_keys():
+        if any(os.environ.get(key) for key in MODEL_KEYS.values()):
             wanted *= WAITING_FACTOR
         fitting = int(psutil.virtual_memory().total * MEMORY_SHARE / 2**20 / memory)
         return max(1, min(wanted, fitting))
@@ -387,6 +405,16 @@ class Stack:
             poller.join()
         self._pollers.clear()
 
+    def _others_at_work(self, logical_id: str) -> bool:
+        """Whether there is work on any queue, but for the one of this event source."""
+        return any(each.at_work() for each in self._pollers if each.source.logical_id != logical_id)
+
+    def _end_windows(self) -> None:
+        """Let those look again who wait for more to come, now that there is no work left on a queue."""
+        for poller in self._pollers:
+            if poller.source.window:
+                poller.wake()
+
     def _invoke_scheduled(self, logical_id: str, payload: bytes) -> Result:
         return self._pools[logical_id].invoke(payload)
 
@@ -399,12 +427,15 @@ class Stack:
                     return self._pools[logical_id].invoke(payload)
         raise FunctionMissingError(name)
 
-    def _model_keys(self) -> dict[str, str]:
-        return {variable: os.environ[source] for variable, source in KEYS.items() if os.environ.get(source)}
+    def _keys(self) -> dict[str, str]:
+        given = (os.environ.get(name) for name in WEBHOOK_SECRETS)
+        self.webhook_secrets = next(filter(None, given), None) or f"whsec_local{secrets.token_hex(16)}"
+        known = {variable: os.environ[source] for variable, source in KEYS.items() if os.environ.get(source)}
+        return {WEBHOOK_SECRETS_PARAMETER: self.webhook_secrets, **known}
 
     def _put_parameters(self, clients: Clients) -> None:
         """Give each parameter that a function's environment names its value."""
-        values = {DATABASE_PARAMETER: self.database_url, **self._model_keys()}
+        values = {DATABASE_PARAMETER: self.database_url, **self._keys()}
         named = {
             function.environment[variable]: value
             for function in self.resources.functions.values()
@@ -525,6 +556,7 @@ class Stack:
                 "user": self.user,
                 "sign_in": self.sign_in,
                 "database_url": self.database_url,
+                "stripe_webhook_secret": self.webhook_secrets.partition(",")[0].strip(),
             },
         )
 

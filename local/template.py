@@ -5,6 +5,7 @@ unknown here (a misspelt `!Ref`, an import from another stack, a section or func
 known) is a `TemplateError` that names the place, never a guess.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -49,6 +50,10 @@ NO_VALUE = object()
 
 class TemplateError(Exception):
     """The template says something that cannot be resolved; the message names the place."""
+
+
+class ParameterError(TemplateError):
+    """A parameter that was given is none of the template's, or has a value that it does not take."""
 
 
 class UnsupportedResourceError(TemplateError):
@@ -404,7 +409,9 @@ def _arguments(argument: Any, count: int, function: str, where: str) -> list[Any
 
 def _parameters(specifications: Mapping[str, Any], given: dict[str, str]) -> dict[str, Any]:
     if unknown := sorted(set(given) - set(specifications)):
-        raise TemplateError(f"the template has no parameter {unknown[0]}")
+        alike = difflib.get_close_matches(unknown[0], specifications, 1, 0.5)
+        meant = f"; did you mean {alike[0]}?" if alike else "; see Parameters there"
+        raise ParameterError(f"the template has no parameter {unknown[0]}{meant}")
     values = {}
     for name, specification in specifications.items():
         where = f"Parameters.{name}"
@@ -413,7 +420,7 @@ def _parameters(specifications: Mapping[str, Any], given: dict[str, str]) -> dic
             raise TemplateError(f"{where}: type {kind} is not known here")
         raw = given.get(name, specification.get("Default"))
         if raw is None:
-            raise TemplateError(f"{where}: has no default and was not given")
+            raise ParameterError(f"{where}: has no default and was not given")
         values[name] = _parameter(kind, raw, specification, where)
     return values
 
@@ -431,21 +438,21 @@ def _parameter(kind: str, raw: Any, specification: Mapping[str, Any], where: str
         if "AllowedValues" in specification:
             allowed = [text(choice, where) for choice in specification["AllowedValues"]]
             if part not in allowed:
-                raise TemplateError(
+                raise ParameterError(
                     f"{where}: {part!r} is not one of {', '.join(allowed)}. {sentence}".strip()
                 )
         pattern = specification.get("AllowedPattern")
         if pattern is not None and not re.fullmatch(pattern, part):
-            raise TemplateError(f"{where}: {part!r} does not match {pattern}. {sentence}".strip())
+            raise ParameterError(f"{where}: {part!r} does not match {pattern}. {sentence}".strip())
         if not specification.get("MinLength", 0) <= len(part) <= specification.get("MaxLength", 4096):
-            raise TemplateError(f"{where}: the length of {part!r} is not allowed. {sentence}".strip())
+            raise ParameterError(f"{where}: the length of {part!r} is not allowed. {sentence}".strip())
     if kind == "Number":
         try:
             value = int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
         except ValueError:
-            raise TemplateError(f"{where}: {value!r} is not a number") from None
+            raise ParameterError(f"{where}: {value!r} is not a number") from None
         if not specification.get("MinValue", value) <= value <= specification.get("MaxValue", value):
-            raise TemplateError(f"{where}: {value} is out of range. {sentence}".strip())
+            raise ParameterError(f"{where}: {value} is out of range. {sentence}".strip())
     return value
 
 

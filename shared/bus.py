@@ -14,7 +14,7 @@ from pydantic import Field
 
 from shared import clients
 from shared.errors import InvalidEventError, PublishError
-from shared.events import SOURCE, Event, detail
+from shared.events import SOURCE, Announcement, detail
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class BusEnv(Settings):
 
 
 def entry(
-    event: Event, bus: str, correlation_id: str, occurred_at: datetime
+    event: Announcement, bus: str, correlation_id: str, occurred_at: datetime
 ) -> "PutEventsRequestEntryTypeDef":
     """Return the `PutEvents` entry of an event.
 
@@ -58,7 +58,7 @@ def entry(
     }
 
 
-def publish(events: Sequence[Event], correlation_id: str) -> None:
+def publish(events: Sequence[Announcement], correlation_id: str) -> None:
     """Publish events about one cause, in order, ten to a call.
 
     Raises: as `publish_each`.
@@ -66,7 +66,7 @@ def publish(events: Sequence[Event], correlation_id: str) -> None:
     publish_each([(event, correlation_id) for event in events])
 
 
-def publish_each(events: Sequence[tuple[Event, str]]) -> None:
+def publish_each(events: Sequence[tuple[Announcement, str]]) -> None:
     """Publish events, each with its own correlation id, in order, ten to a call.
 
     Raises:

@@ -5,7 +5,7 @@ the endpoint talks to the real AWS.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_stepfunctions import SFNClient
+
+MAIL_SECONDS = 10
+"""How long a region is waited for that is given a mail."""
 
 
 def _config() -> "Config":
@@ -52,6 +55,24 @@ def sqs() -> "SQSClient":
     import boto3
 
     return boto3.client("sqs", config=_config())
+
+
+@cache
+def sns(region: str) -> Any:
+    """Of the region of a topic, which need not be our own."""
+    import boto3
+
+    return boto3.client("sns", region_name=region, config=_config())
+
+
+@cache
+def ses(region: str) -> Any:
+    """Of a region: where the first does not send, another is asked. So a call is one try, and no long one."""
+    import boto3
+    from botocore.config import Config
+
+    quick = Config(read_timeout=MAIL_SECONDS, retries={"mode": "standard", "total_max_attempts": 1})
+    return boto3.client("sesv2", region_name=region, config=_config().merge(quick))
 
 
 @cache

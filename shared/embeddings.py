@@ -8,6 +8,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Literal
 
 from pydantic import Field
@@ -17,6 +18,8 @@ from shared.errors import MagpieError
 from shared.settings import Settings
 
 DIMENSIONS: Final = 1024
+PROMPT_TOKENS = 16
+"""Room for what the service puts before each text ("Represent the document for retrieval: ")."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,20 @@ def voyage_key() -> str | None:
 def cost_usd(model: VectorModel, tokens: int) -> float:
     """Return the price of a number of tokens, in US dollars."""
     return tokens * model.usd_per_million_tokens / 1_000_000
+
+
+def most_tokens(text: str) -> int:
+    """Return a bound on the tokens of a text.
+
+    A token of the service is at least one byte of UTF-8, so that bytes are a bound on tokens that
+    needs no tokenizer, which the SDK would download from the internet.
+    """
+    return len(text.encode()) + PROMPT_TOKENS
+
+
+def most_usd(model: VectorModel, text: str) -> Decimal:
+    """Return what the vector of a text may cost at the most, in US dollars."""
+    return most_tokens(text) * Decimal(str(model.usd_per_million_tokens)) / 1_000_000
 
 
 class InvalidVectorError(MagpieError):

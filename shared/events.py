@@ -63,10 +63,14 @@ class Metadata(Contract):
     occurred_at: AwareDatetime
 
 
-class Event(Contract):
-    """Data of an event: always about something of one user."""
+class Announcement(Contract):
+    """Data of an event."""
 
     detail_type: ClassVar[str]
+
+
+class Event(Announcement):
+    """Data of an event about something of one user: all of them, but for what comes from outside."""
 
     user_id: UserId = Field(description="whose it is: Cognito's `sub`, or the folder an operator uploaded to")
 
@@ -189,7 +193,40 @@ class ScanComplete(Event):
     report_key: str = Field(description="of the report, in the media bucket")
 
 
-EVENTS: tuple[type[Event], ...] = (
+class WebhookReceived(Announcement):
+    """A provider told us something, which is verified and stored in `webhook_events`."""
+
+    detail_type = "WebhookReceived"
+
+    provider: Literal["stripe", "sns"]
+    event_id: str = Field(min_length=1, max_length=255, description="the provider's")
+    event_type: str = Field(description="the provider's word for what happened")
+
+
+LimitedMeter = Literal["items", "storage_bytes", "model_usd", "deployment"]
+
+
+class QuotaReached(Event):
+    """Something of somebody waits, because it does not fit into what they may have."""
+
+    detail_type = "QuotaReached"
+
+    meter: LimitedMeter = Field(description="`deployment`: the budget that everybody shares")
+    period: str = Field("", description="the month of UTC, of money")
+    limit: float
+    used: float
+    resets_at: AwareDatetime | None = Field(None, description="null: only room or a higher limit helps")
+
+
+class LimitsChanged(Event):
+    """Somebody may have more than before, or less."""
+
+    detail_type = "LimitsChanged"
+
+    tier: str
+
+
+EVENTS: tuple[type[Announcement], ...] = (
     ImageProcessed,
     AnalysisComplete,
     EmbeddingComplete,
@@ -200,10 +237,13 @@ EVENTS: tuple[type[Event], ...] = (
     ErasureRequested,
     ExportRequested,
     ScanComplete,
+    WebhookReceived,
+    QuotaReached,
+    LimitsChanged,
 )
 
 
-def detail(event: Event, correlation_id: str, occurred_at: datetime) -> dict[str, object]:
+def detail(event: Announcement, correlation_id: str, occurred_at: datetime) -> dict[str, object]:
     """Return the `detail` of an EventBridge entry: `{"metadata": {...}, "data": {...}}`, JSON-ready."""
     metadata = Metadata(correlation_id=correlation_id, occurred_at=occurred_at)
     return {

@@ -100,7 +100,8 @@ def end(
     cursor.execute(
         """
         UPDATE items
-           SET status = %(status)s, error_code = %(code)s, error_message = %(message)s, updated_at = now()
+           SET status = %(status)s, held_status = NULL, error_code = %(code)s, error_message = %(message)s,
+               updated_at = now()
          WHERE user_id = %(user_id)s AND item_id = %(item_id)s
            AND (status, error_code, error_message) IS DISTINCT FROM (%(status)s, %(code)s, %(message)s)
         """,

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aws_lambda_powertools import Logger
+from pydantic import Field
 
 from shared import addresses
+from shared.settings import Settings
 from shared.text import clean
 
 if TYPE_CHECKING:
@@ -53,6 +55,12 @@ VALUES (%(user_id)s, 'suspended', 'duplicate_address', %(detail)s)
 """
 
 
+class TierEnv(Settings):
+    """In which tier somebody is who has subscribed to none."""
+
+    default_tier: str = Field(alias="DEFAULT_TIER", min_length=1)
+
+
 @dataclass(frozen=True)
 class Profile:
     """What a user may do here.
@@ -78,6 +86,17 @@ def tiers() -> Mapping[str, Any]:
     return tiers
 
 
+def limits(tier: str) -> Mapping[str, Any]:
+    """Return what a tier may: `items`, `storage_bytes`, `model_usd_per_month`, `scans`; None is no limit."""
+    limits: Mapping[str, Any] = tiers()["tiers"][tier]["limits"]
+    return limits
+
+
+def effective(usage_limits: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the limits of a profile, of which those that it does not name are as in the default tier."""
+    return {**limits(TierEnv.load().default_tier), **usage_limits}
+
+
 def ensure(cursor: "Cursor[DictRow]", user_id: str, email: str | None = None) -> Profile:
     """Return the profile of a user, made when there is none.
 
@@ -98,7 +117,7 @@ def ensure(cursor: "Cursor[DictRow]", user_id: str, email: str | None = None) ->
 
 
 def _make(cursor: "Cursor[DictRow]", user_id: str, email: str | None) -> "DictRow":
-    tier = tiers()["default"]
+    tier = TierEnv.load().default_tier
     values = {
         "user_id": user_id,
         "email": None if email is None else clean(email),
@@ -106,7 +125,7 @@ def _make(cursor: "Cursor[DictRow]", user_id: str, email: str | None) -> "DictRo
         "status": "active",
         "reason": None,
         "tier": tier,
-        "limits": json.dumps(tiers()["tiers"][tier]),
+        "limits": json.dumps(limits(tier)),
     }
     if cursor.execute(_INSERT, values).fetchone() is None:
         # Either this user's own row has come meanwhile, or somebody has the address.

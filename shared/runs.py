@@ -46,7 +46,9 @@ class Selection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     ids: tuple[UUID, ...] | None = Field(None, min_length=1, max_length=MAX_IDS)
-    status: Literal["pending", "processed", "analyzed", "ready", "rejected", "failed"] | None = None
+    status: (
+        Literal["pending", "processed", "analyzed", "ready", "rejected", "failed", "over_quota"] | None
+    ) = None
     stale: bool = Field(False, description="described after another prompt or by another model than now")
     stale_model: bool = Field(False, description="described by another model than is asked now")
     stale_prompt: bool = Field(False, description="described after another prompt than is used now")

@@ -24,5 +24,10 @@ TABLES = (
     "scan_results",
     "scan_findings",
     "sweeps",
+    "usage_counters",
+    "quota_reservations",
+    "webhook_events",
+    "mails",
+    "email_events",
 )
 """Every table with a `user_id`, each after those that it refers to, but for `erasures`: receipts stay."""

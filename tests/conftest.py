@@ -184,6 +184,8 @@ def forget_caches() -> None:
         clients.s3,
         clients.events,
         clients.sqs,
+        clients.sns,
+        clients.ses,
         clients.ssm,
         clients.cognito,
         clients.stepfunctions,

@@ -8,6 +8,7 @@ import * as uploads from "./uploads.js";
 import { count, date, size } from "./words.js";
 
 const LOOK_MS = 2000;
+const MAILS = { scan_complete: "When a scan or another run of mine has ended", quota: "When something does not fit into my plan any more" };
 const KEYS = {
   "/": "search",
   "← → ↑ ↓": "move among pictures, or turn to the next when one is open",
@@ -18,6 +19,7 @@ const KEYS = {
 export async function show(main) {
   const who = make("p", {}, email());
   const since = make("p.quiet");
+  const mails = make("section", { hidden: true });
   const part = (title, text, ...more) => make("section", {}, make("h2", {}, title), make("p.quiet", {}, text), more);
   const line = ([key, text]) => make("tr", {}, make("th", { scope: "row" }, make("kbd", {}, key)), make("td", {}, text));
   const keys = Object.entries(KEYS).map(line);
@@ -27,6 +29,7 @@ export async function show(main) {
       "div.sheet",
       {},
       make("section", {}, make("h1", {}, "Account"), who, since, make("button", { type: "button", onclick: leave }, "Sign out")),
+      mails,
       part("A copy of everything", "All that is known of your pictures, in one file: descriptions, corrections, timelines, usage.", exporting()),
       make("section.keys", {}, make("h2", {}, "Keys"), make("div.panel", {}, make("table", {}, keys))),
       part(
@@ -40,9 +43,31 @@ export async function show(main) {
     const me = await ask("GET", "/me");
     fill(who, me.email ?? email() ?? me.user_id);
     fill(since, `Here since ${date(me.created_at)}. Plan: ${me.tier}.`);
+    if (me.sends_mail && me.email) {
+      fill(mails, make("h2", {}, "Mail"), make("p.quiet", {}, `To ${me.email}:`), Object.keys(MAILS).map((name) => mail(name, me.notifications[name])));
+      mails.hidden = false;
+    }
   } catch (error) {
     tell(error);
   }
+}
+
+/** One thing to be written to about, or not: it is so as soon as it is said. */
+function mail(name, wanted) {
+  const box = make("input", { type: "checkbox", name, checked: wanted });
+  box.addEventListener("change", async () => {
+    box.disabled = true;
+    try {
+      const { notifications } = await ask("PATCH", "/me", { body: { notifications: { [name]: box.checked } } });
+      box.checked = notifications[name];
+    } catch (error) {
+      box.checked = !box.checked;
+      tell(error);
+    }
+    box.disabled = false;
+    box.focus();
+  });
+  return make("label.choice", {}, box, MAILS[name]);
 }
 
 function leave() {

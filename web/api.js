@@ -41,9 +41,14 @@ export async function ask(method, path, { body, key } = {}) {
   }
 }
 
-/** Whether the same request may succeed in a moment; 409 with Retry-After means that it is still being answered. */
+/**
+ * Whether the same request may succeed in a moment; 409 with Retry-After means that it is still being answered.
+ * The gateway's own 429, of too many requests, passes; the API's, of what does not fit into a plan, does not.
+ */
 const passes = (answer) =>
-  !answer || PASSING.includes(answer.status) || (answer.status === 409 && answer.headers.has("Retry-After"));
+  !answer || (PASSING.includes(answer.status) && !isOverQuota(answer)) || (answer.status === 409 && answer.headers.has("Retry-After"));
+
+const isOverQuota = ({ status, headers }) => status === 429 && (headers.get("Content-Type") ?? "").startsWith("application/problem+json");
 
 async function read(answer) {
   if (!answer) throw new Problem({ title: "Magpie cannot be reached", detail: "Look at your connection, and try again." });

@@ -14,7 +14,9 @@ export function note(text, actions = {}) {
 /** Tell what went wrong; it stays until somebody closes it, or the same goes wrong again. */
 export function tell(error) {
   if (!error.title) console.error(error);
-  const { title = "Something went wrong on this page", detail = error.message, errors = [], correlationId } = error;
+  const { title = "Something went wrong on this page", detail = error.message, errors = [] } = error;
+  const full = error.is?.("over-quota"); // nothing has failed that somebody would have to look up
+  const correlationId = full ? null : error.correlationId;
   for (const other of document.querySelectorAll(".problem")) if (find("strong", other).textContent === title) other.remove();
   const copy = make("button.plain", { type: "button" }, "Copy");
   copy.addEventListener("click", () => navigator.clipboard?.writeText(correlationId).then(() => fill(copy, "Copied"), () => null));
@@ -24,6 +26,7 @@ export function tell(error) {
     make("strong", {}, title),
     make("p", {}, detail),
     errors.length ? make("ul", {}, errors.map(({ field, message: wrong }) => make("li", {}, `${field.replace(/^\w+\./, "")}: ${wrong}`))) : null,
+    full ? make("p", {}, make("a", { href: "#/usage" }, "See what is used")) : null,
     correlationId ? make("p.quiet", {}, "Reference ", make("code", {}, correlationId), copy) : null,
   );
 }

@@ -85,6 +85,7 @@ async function send(upload) {
   } catch (error) {
     if (error.is?.("item-deleted")) upload.key = newKey(); // was begun before, and deleted since: a new one, if tried again
     if (upload.state === "sending") Object.assign(upload, { state: "failed", error });
+    if (error.is?.("over-quota")) tell(error); // once, however many files it is true of
   }
   work();
 }
@@ -199,9 +200,11 @@ function showRow(upload) {
     make("span.name", { title: file.name }, file.name),
     upload.bar ?? { waiting: make("small", {}, size(file.size)), failed: button("Try again", "again", retry) }[state],
     state === "done" ? icon("check") : button("Leave out", "close", cancel),
-    state === "failed" ? make("small.bad", {}, `${error.title}. ${error.detail} ${error.correlationId ?? ""}`) : null,
+    state === "failed" ? make("small.bad", {}, failure(error)) : null,
   );
 }
+
+const failure = (error) => (error.is?.("over-quota") ? error.detail : `${error.title}. ${error.detail} ${error.correlationId ?? ""}`);
 
 // Files that are dropped anywhere on the page, whole folders too
 

@@ -10,20 +10,21 @@ export async function show(main, { month: chosen }) {
   const sheet = make("div.sheet", {}, heading, make("p.quiet", {}, "Loading…"));
   fill(main, sheet);
   try {
-    const [usage, { limits }] = await Promise.all([ask("GET", query("/usage", { month: chosen })), ask("GET", "/me")]);
-    fill(sheet, heading, stored(usage.storage, limits), spent(usage, chosen ? {} : limits, Boolean(chosen)));
+    const usage = await ask("GET", query("/usage", { month: chosen }));
+    fill(sheet, heading, stored(usage.limits), spent(usage, Boolean(chosen)));
   } catch (error) {
     fill(sheet, heading, make("p", {}, error.title));
     tell(error);
   }
 }
 
-function stored({ items, bytes }, limits) {
-  const numbers = [number("Pictures", items, figure, limits.items), number("Originals", bytes, size, limits.storage_bytes)];
+function stored({ items, storage_bytes: bytes, scans }) {
+  const numbers = [number("Pictures", items.used, figure, items.limit), number("Originals", bytes.used, size, bytes.limit)];
+  if (scans.used) numbers.push(number("Scans", scans.used, figure, scans.limit));
   return make("section", {}, make("h2", {}, "Stored now"), make("dl.numbers", {}, numbers));
 }
 
-function spent(usage, limits, past) {
+function spent(usage, past) {
   const { cost_usd: cost, calls, input_tokens: read, output_tokens: written } = usage.totals;
   const step = (months, label) => {
     const other = new Date(usage.from);
@@ -31,7 +32,7 @@ function spent(usage, limits, past) {
     return make("a.button.plain", { href: `#/usage?month=${other.toISOString().slice(0, 7)}` }, label);
   };
   const numbers = [
-    number("Cost", Number(cost), money, limits.model_usd_per_month),
+    number("Cost", Number(cost), money, usage.forecast ? usage.limits.model_usd.limit : null),
     number("Calls", calls, figure),
     number("Tokens read", read, figure),
     number("Tokens written", written, figure),
@@ -41,16 +42,24 @@ function spent(usage, limits, past) {
     {},
     make("div.row", {}, make("h2", {}, `Models in ${month(usage.from)}`), step(-1, "Month before"), past && step(1, "Month after")),
     make("dl.numbers", {}, numbers),
+    usage.forecast?.cost_usd ? expected(usage.forecast) : null,
     days(usage.by_day),
     usage.by_model.length ? make("div.panel", {}, make("table", {}, usage.by_model.map(model))) : null,
   );
+}
+
+/** What the month comes to, if it goes on like this. */
+function expected({ cost_usd: cost, basis, limit_reached_on: reached }) {
+  const total = `About ${money(Number(cost))} by the end of the month`;
+  const limit = reached ? `; at this rate the limit is reached on ${date(reached)}` : "";
+  return make("p", { title: basis }, `${total}${limit}.`);
 }
 
 function number(label, value, say, limit = null) {
   const told = [make("strong", {}, say(value))];
   if (limit !== null) {
     const name = `${label}: share of the limit`;
-    told.push(make("progress", { max: limit || 1, value: Math.min(value, limit || 1), "aria-label": name }), make("small", {}, `of ${say(limit)}`));
+    told.push(make(value >= limit ? "progress.full" : "progress", { max: limit || 1, value: Math.min(value, limit || 1), "aria-label": name }), make("small", {}, `of ${say(limit)}`));
   }
   return make("div.panel", {}, make("dt", {}, label), make("dd", {}, told));
 }

@@ -40,6 +40,7 @@ export const statuses = {
   ready: { label: "Ready", moving: false },
   rejected: { label: "Cannot be used", moving: false },
   failed: { label: "Not described", moving: false },
+  over_quota: { label: "Waiting for room", moving: false },
 };
 
 /** What happened to a picture, by the word of its timeline; another word is said as it is. */
@@ -54,6 +55,8 @@ export const happened = {
   renamed: "Renamed",
   rejected: "Cannot be used",
   failed: "Not described",
+  over_quota: "Waiting for room",
+  resumed: "Goes on",
 };
 
 /** What a picture is called: as described, else by its file. */

@@ -15,6 +15,7 @@ from cli.errors import CommandError
 from cli.importer.progress import Progress
 from cli.importer.rows import Coming, Reader, batches, fail_item
 from cli.importer.scratch import IMAGES, Scratch
+from cli.sending import FINAL
 from functions.api.import_answers import MOST_ROWS
 
 PARALLEL = 8
@@ -140,7 +141,7 @@ class Sending:
         pausing = threading.Event()
         while True:
             counts = self._api.get_import(self._import_id)["items"]
-            at_end = counts["ready"] + counts["rejected"] + counts["failed"]
+            at_end = sum(counts[status] for status in FINAL)
             self._progress.ended(at_end, counts["total"])
             if not counts["working"] and (not counts["waiting"] or not self._awaited()):
                 return
@@ -177,9 +178,10 @@ class Sending:
             item = self._scratch.brought(item_id)
             if item is None:
                 self._fail(place, item_id, "gone", "The item was deleted meanwhile.")
-            elif item["status"] in ("rejected", "failed"):
+            elif item["status"] in FINAL and item["status"] != "ready":
                 error = item["error"] or {"code": item["status"], "message": "It could not be processed."}
-                self._fail(place, item_id, error["code"], error["message"])
+                held = item["status"] == "over_quota"
+                self._fail(place, item_id, "over_quota" if held else error["code"], error["message"])
             elif item["status"] != "ready":
                 self._fail(place, item_id, "still_waiting", f"It is {item['status']}, and may yet end.")
         compared = {"compared": 0, "same": 0, "different": 0}

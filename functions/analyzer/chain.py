@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 from aws_lambda_powertools import Logger
 
@@ -59,8 +60,14 @@ class Replies(Protocol):
 
     def all(self) -> Mapping[Key, Kept]: ...
 
-    def keep(self, key: Key, reply: Reply) -> None:
-        """Store a reply and what it cost, for good, before anybody reads it."""
+    def reserve(self, key: Key, max_tokens: int) -> UUID:
+        """Set aside what a call may cost at the most; raises OverQuotaError where it does not fit."""
+
+    def release(self, reservation: UUID) -> None:
+        """Give back what was set aside for a call that never happened."""
+
+    def keep(self, key: Key, reply: Reply, reservation: UUID | None) -> None:
+        """Store a reply and what it cost, for good, before anybody reads it; what was set aside is free."""
 
     def judged(self, key: Key, outcome: Outcome) -> None: ...
 
@@ -86,6 +93,7 @@ def describe(
         TransientError: somebody who may yet answer was unavailable, or the time is short.
         ProviderError: who was not really asked is misconfigured.
         RejectedError: everybody answered, and nobody usably.
+        OverQuotaError: a call may cost more than there is left. Nobody else is asked for that.
     """
     if answer := _remembered(providers, replies):
         return answer
@@ -151,14 +159,14 @@ def _ask(
             if provider.costs and seconds < LEAST_SECONDS:
                 raise TransientError("too little time is left for another call")
             try:
-                reply = provider.describe(picture(), max_tokens, min(seconds, CALL_SECONDS))
+                reply, reservation = _call(provider, key, replies, picture(), max_tokens, seconds)
             except UnavailableError as error:
                 return Attempt(provider.name, End.UNAVAILABLE, str(error))
             except DeclinedError as error:
                 return Attempt(provider.name, End.REFUSED, str(error))
             except MisconfiguredError as error:
                 return Attempt(provider.name, End.MISCONFIGURED, str(error))
-            replies.keep(key, reply)
+            replies.keep(key, reply, reservation)
             outcome, analysis = judge(reply)
             replies.judged(key, outcome)
             if analysis is not None:
@@ -168,3 +176,16 @@ def _ask(
         if outcome is Outcome.MAX_TOKENS:
             max_tokens = 2 * MAX_TOKENS
     return Attempt(provider.name, End.UNUSABLE, str(outcome))
+
+
+def _call(
+    provider: Provider, key: Key, replies: Replies, picture: Picture, max_tokens: int, seconds: float
+) -> tuple[Reply, UUID | None]:
+    """Ask once, with the money for it set aside where it costs any."""
+    reservation = replies.reserve(key, max_tokens) if provider.costs else None
+    try:
+        return provider.describe(picture, max_tokens, min(seconds, CALL_SECONDS)), reservation
+    except Exception:
+        if reservation is not None:
+            replies.release(reservation)
+        raise

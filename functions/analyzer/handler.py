@@ -18,12 +18,13 @@ from functions.analyzer.providers import Provider, chosen
 from functions.analyzer.replies import StoredReplies
 from functions.analyzer.verdict import ProviderError
 from functions.analyzer.versions import Item, Question, SupersededError
-from shared import parameters
+from shared import holding, parameters
 from shared.bus import publish
 from shared.envelopes import Message, respond
 from shared.erasures import AccountDeletedError
 from shared.errors import RejectedError
 from shared.events import AnalysisComplete, Contract, ModelId, ProviderName, RunId, UserId
+from shared.quotas import OverQuotaError
 from shared.settings import Settings
 
 logger = Logger()
@@ -87,6 +88,8 @@ def process(message: Message[ToAnalyze], seconds_left: Callable[[], float]) -> M
             event = analyzed(message, item, question, seconds_left)
         except RejectedError as error:
             return end(message, item, question, error)
+        except OverQuotaError as error:
+            return wait(message, item, question, error)
         except ProviderError as error:
             if body.providers is None and body.model is None:
                 raise
@@ -131,6 +134,21 @@ def end(
         return {"status": "kept", "code": error.code}
     publish([rejected], message.correlation_id)
     return {"status": "failed", "code": error.code}
+
+
+def wait(
+    message: Message[ToAnalyze], item: Item, question: Question, error: OverQuotaError
+) -> Mapping[str, Any]:
+    """Whoever was to be asked may not be paid: nobody else is asked instead."""
+    logger.warning("over quota", meter=holding.code(error), user_id=item.user_id, item_id=str(item.item_id))
+    reached = versions.wait(item, question, error)
+    if reached is not None:
+        publish([reached], message.correlation_id)
+    return {
+        "status": "kept" if reached is None else holding.OVER_QUOTA,
+        "code": holding.OVER_QUOTA,
+        "reason": error.sentence,
+    }
 
 
 def decline(item: Item, question: Question, error: ProviderError) -> Mapping[str, Any]:

@@ -18,6 +18,8 @@ PATCH = 28
 """Pixels of a side of the square that costs one visual token."""
 MILLION = Decimal(1_000_000)
 NANODOLLAR = Decimal("0.000000001")
+ENVELOPE_TOKENS = 2000
+"""Room for what a provider adds to a request of its own: roles, and how an answer's shape is explained."""
 
 
 @dataclass(frozen=True)
@@ -109,3 +111,17 @@ def cost(provider: str, name: str, input_tokens: int, output_tokens: int, day: d
     if provider == "bedrock" and not name.rpartition("/")[2].startswith("global."):
         dollars *= Decimal(_facts()["bedrock_regional_factor"])
     return dollars.quantize(NANODOLLAR)
+
+
+def most(provider: str, name: str, text_tokens: int, max_tokens: int, day: date) -> Decimal:
+    """Return what one call may cost at the most, in US dollars: with the largest picture and reply.
+
+    Where the price is unknown it is next to nothing, and not nothing: where no money is left, nobody is
+    asked in any case.
+
+    Args:
+        text_tokens: of what is asked, without the picture.
+        max_tokens: the most that may be written.
+    """
+    read = known(name).visual_tokens + text_tokens + ENVELOPE_TOKENS
+    return cost(provider, name, read, max_tokens, day) or NANODOLLAR

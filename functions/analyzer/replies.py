@@ -8,17 +8,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 from uuid import UUID
 
 from aws_lambda_powertools import Logger
 
-from functions.analyzer import models
+from functions.analyzer import models, prompt
 from functions.analyzer.chain import Kept, Key
 from functions.analyzer.reply import Outcome, Reply
-from functions.analyzer.versions import Item, Question
-from shared import database, erasures, parameters
+from functions.analyzer.versions import STAGE, Item, Question
+from shared import database, erasures, parameters, quotas
 from shared.errors import TransientError
 
 logger = Logger(child=True)
@@ -28,7 +28,38 @@ WAIT_SECONDS = 30
 STORE_PAUSES = (0.0, 0.5, 2.0)
 """Seconds before each further attempt at storing what was paid for."""
 HOLD_SECONDS = 200
-"""A lock whose holder vanished is freed after so long: a little over the function's time-out."""
+"""A lock or a reservation whose holder vanished is freed after so long: a little over the function's
+time-out."""
+
+STORE = """
+WITH item AS (
+    SELECT user_id
+      FROM items
+     WHERE user_id = %(user_id)s AND (item_id = %(item_id)s OR sha256 = %(sha256)s)
+     LIMIT 1
+       FOR SHARE
+), stored AS (
+    INSERT INTO model_replies (user_id, sha256, prompt_hash, provider, model, run_id, try,
+                               reply, input_tokens, output_tokens, replied_at)
+    SELECT %(user_id)s, %(sha256)s, %(prompt_hash)s, %(provider)s, %(model)s, %(run_id)s,
+           %(try)s, %(reply)s, %(input_tokens)s, %(output_tokens)s, %(now)s
+      FROM item
+    ON CONFLICT (user_id, sha256, prompt_hash, provider, model, run_id, try) DO NOTHING
+    RETURNING user_id
+), charged AS (
+    INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens,
+                              output_tokens, cost_usd, occurred_at)
+    SELECT %(user_id)s, %(item_id)s, 'analyzer', %(provider)s, %(model)s, %(input_tokens)s,
+           %(output_tokens)s, %(cost_usd)s, %(now)s
+     WHERE %(used)s
+       AND (EXISTS (SELECT FROM stored) OR NOT EXISTS (SELECT FROM item))
+       AND NOT EXISTS (SELECT FROM usage_ledger AS before
+                        WHERE before.user_id = %(user_id)s AND before.item_id = %(item_id)s
+                          AND before.provider = %(provider)s AND before.model = %(model)s
+                          AND before.occurred_at = %(now)s)
+)
+SELECT EXISTS (SELECT FROM item) AS stored
+"""
 
 
 @dataclass(frozen=True)
@@ -81,8 +112,27 @@ class StoredReplies:
             for row in rows
         }
 
-    def keep(self, key: Key, reply: Reply) -> None:
-        """Store a reply and what it cost in one transaction.
+    def reserve(self, key: Key, max_tokens: int) -> UUID:
+        """Set aside what a call may cost at the most.
+
+        Raises:
+            AccountDeletedError: nothing is bought for this user any more.
+            OverQuotaError: it does not fit into what the user, or everybody, may spend this month.
+            TransientError: the database gave up.
+        """
+        provider, model, _ = key
+        most = models.most(provider, model, prompt.most_tokens(), max_tokens, datetime.now(UTC).date())
+        return quotas.reserve_money(self.user_id, STAGE, most, timedelta(seconds=HOLD_SECONDS))
+
+    def release(self, reservation: UUID) -> None:
+        try:
+            quotas.release(self.user_id, reservation)
+        except TransientError as error:
+            # What became of the call matters more.
+            logger.warning("reservation left to expire", reason=str(error))
+
+    def keep(self, key: Key, reply: Reply, reservation: UUID | None) -> None:
+        """Store a reply and what it cost in one transaction, which frees what was set aside for it.
 
         It is paid for, so it is tried more than once: the connection may have died during the call, and
         the database may just be restarting. Written twice it would still be one reply and one cost.
@@ -108,13 +158,13 @@ class StoredReplies:
         }
         for pause in STORE_PAUSES:
             try:
-                stored = _insert(row)
+                stored = _insert(row, reservation)
                 break
             except TransientError as error:
                 logger.warning("reply not stored yet", reason=str(error), provider=provider)
                 time.sleep(pause)
         else:
-            stored = _insert(row)
+            stored = _insert(row, reservation)
         logger.info(
             "reply charged",
             stored=stored,
@@ -173,7 +223,7 @@ class StoredReplies:
             holder.close()
 
 
-def _insert(row: Mapping[str, object]) -> bool:
+def _insert(row: Mapping[str, object], reservation: UUID | None) -> bool:
     """Store a reply while there is an item that it is about, and charge it in any case.
 
     A deletion removes an item and what was said of it under the item's lock. So either it waits and finds
@@ -185,39 +235,10 @@ def _insert(row: Mapping[str, object]) -> bool:
     Raises:
         AccountDeletedError: so was everything else of the user. Nothing is stored or charged.
     """
+    user_id = str(row["user_id"])
     with database.transaction() as cursor:
-        erasures.refuse_erased(cursor, str(row["user_id"]))
-        cursor.execute(
-            """
-            WITH item AS (
-                SELECT user_id
-                  FROM items
-                 WHERE user_id = %(user_id)s AND (item_id = %(item_id)s OR sha256 = %(sha256)s)
-                 LIMIT 1
-                   FOR SHARE
-            ), stored AS (
-                INSERT INTO model_replies (user_id, sha256, prompt_hash, provider, model, run_id, try,
-                                           reply, input_tokens, output_tokens, replied_at)
-                SELECT %(user_id)s, %(sha256)s, %(prompt_hash)s, %(provider)s, %(model)s, %(run_id)s,
-                       %(try)s, %(reply)s, %(input_tokens)s, %(output_tokens)s, %(now)s
-                  FROM item
-                ON CONFLICT (user_id, sha256, prompt_hash, provider, model, run_id, try) DO NOTHING
-                RETURNING user_id
-            ), charged AS (
-                INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens,
-                                          output_tokens, cost_usd, occurred_at)
-                SELECT %(user_id)s, %(item_id)s, 'analyzer', %(provider)s, %(model)s, %(input_tokens)s,
-                       %(output_tokens)s, %(cost_usd)s, %(now)s
-                 WHERE %(used)s
-                   AND (EXISTS (SELECT FROM stored) OR NOT EXISTS (SELECT FROM item))
-                   AND NOT EXISTS (SELECT FROM usage_ledger AS before
-                                    WHERE before.user_id = %(user_id)s AND before.item_id = %(item_id)s
-                                      AND before.provider = %(provider)s AND before.model = %(model)s
-                                      AND before.occurred_at = %(now)s)
-            )
-            SELECT EXISTS (SELECT FROM item) AS stored
-            """,
-            row,
-        )
-        found = cursor.fetchone()
+        erasures.refuse_erased(cursor, user_id)
+        found = cursor.execute(STORE, row).fetchone()
+        if reservation is not None:
+            quotas.free(cursor, user_id, reservation)
     return bool(found and found["stored"])

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from functions.analyzer.chain import Answer
 from functions.analyzer.providers import Provider
-from shared import database, items
+from shared import database, holding, items
 from shared.errors import MagpieError, RejectedError
-from shared.events import AnalysisComplete, ItemRejected, Stage
+from shared.events import AnalysisComplete, ItemRejected, QuotaReached, Stage
+from shared.quotas import OverQuotaError
 from shared.text import storable
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ class Question:
     run_id: str
 
 
+# One that waits until it fits counts as being in the status that it goes on from.
 ITEM = """
-SELECT user_id, item_id, status, error_code, object_version, sha256, camera, captured_at, analysis_version
+SELECT user_id, item_id, coalesce(held_status, status) AS status, error_code, object_version, sha256, camera,
+       captured_at, analysis_version
   FROM items
  WHERE user_id = %(user_id)s AND item_id = %(item_id)s
 """
@@ -225,9 +228,43 @@ def keep(item: Item, question: Question, error: RejectedError) -> None:
         _note_kept(cursor, item, question, error, locked(cursor, item))
 
 
+def wait(item: Item, question: Question, error: OverQuotaError) -> QuotaReached | None:
+    """Let an item wait that nobody may be paid to describe.
+
+    An item that has an analysis stays as it is, and only the timeline tells of it.
+
+    Returns:
+        The event to publish; None where the item stays as it is.
+
+    Raises:
+        SupersededError: nothing was stored.
+        TransientError: the database gave up.
+    """
+    with database.transaction() as cursor:
+        current = locked(cursor, item)
+        if current.analysis_version is None:
+            holding.hold(
+                cursor,
+                item.user_id,
+                item.item_id,
+                STAGE,
+                "processed",
+                error,
+                object_version=item.object_version,
+            )
+            return holding.reached(item.user_id, error)
+        _note_kept(cursor, item, question, error, current)
+    return None
+
+
 def _note_kept(
-    cursor: "Cursor[DictRow]", item: Item, question: Question, error: RejectedError, current: Item
+    cursor: "Cursor[DictRow]",
+    item: Item,
+    question: Question,
+    error: RejectedError | OverQuotaError,
+    current: Item,
 ) -> None:
+    code = error.code if isinstance(error, RejectedError) else holding.OVER_QUOTA
     items.record(
         cursor,
         item.user_id,
@@ -235,8 +272,8 @@ def _note_kept(
         STAGE,
         "kept",
         object_version=item.object_version,
-        occurrence=f"{error.code} {question.run_id}",
-        detail={"code": error.code, "message": error.sentence, "version": current.analysis_version},
+        occurrence=f"{code} {question.run_id}",
+        detail={"code": code, "message": error.sentence, "version": current.analysis_version},
     )
 
 
@@ -286,8 +323,8 @@ def make_current(cursor: "Cursor[DictRow]", item: Item, version: int) -> None:
     cursor.execute(
         """
         UPDATE items
-           SET status = 'analyzed', analysis_version = %(version)s, error_code = NULL, error_message = NULL,
-               updated_at = now()
+           SET status = 'analyzed', held_status = NULL, analysis_version = %(version)s, error_code = NULL,
+               error_message = NULL, updated_at = now()
          WHERE user_id = %(user_id)s AND item_id = %(item_id)s
         """,
         names,

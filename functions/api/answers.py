@@ -14,7 +14,7 @@ from shared import items, objects
 
 VIEW_SECONDS = 3600
 
-Status = Literal["pending", "processed", "analyzed", "ready", "rejected", "failed"]
+Status = Literal["pending", "processed", "analyzed", "ready", "rejected", "failed", "over_quota"]
 
 Row = Mapping[str, Any]
 

@@ -57,8 +57,9 @@ SELECT {_SHOWN}, items.object_key, items.object_version, items.analysis_version,
  WHERE items.user_id = %(user_id)s AND items.item_id = %(item_id)s
 """  # noqa: S608 - put together of constants
 
+# Of what waits for room, how far it came before.
 BRIEF = """
-SELECT status, object_version, analysis_version
+SELECT coalesce(held_status, status) AS status, object_version, analysis_version
   FROM items
  WHERE user_id = %(user_id)s AND item_id = %(item_id)s
 """

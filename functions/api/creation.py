@@ -1,7 +1,7 @@
 """Make items that their originals are then uploaded for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -9,18 +9,19 @@ from uuid import UUID, uuid4
 
 from functions.api.problems import Problem
 from functions.api.retry import REMEMBERED_SECONDS
-from shared import database, erasures, items
+from shared import database, erasures, items, quotas
 from shared.errors import MagpieError
 
-# In the order in which they were asked for, a microsecond apart.
+# In the order in which they were asked for, a microsecond apart. What a client says of a file's size holds
+# its room until the bytes are there.
 CREATE = """
-INSERT INTO items (user_id, item_id, filename, object_key, correlation_id, created_at)
+INSERT INTO items (user_id, item_id, filename, object_key, correlation_id, created_at, counted, counted_bytes)
 SELECT %(user_id)s, new.item_id, new.filename, new.object_key, %(correlation_id)s,
-       now() + (new.number - 1) * interval '1 microsecond'
-  FROM unnest(%(item_ids)s::uuid[], %(filenames)s::text[], %(object_keys)s::text[])
-       WITH ORDINALITY AS new (item_id, filename, object_key, number)
+       now() + (new.number - 1) * interval '1 microsecond', true, new.size
+  FROM unnest(%(item_ids)s::uuid[], %(filenames)s::text[], %(object_keys)s::text[], %(sizes)s::bigint[])
+       WITH ORDINALITY AS new (item_id, filename, object_key, size, number)
     ON CONFLICT (user_id, item_id) DO NOTHING
-RETURNING item_id
+RETURNING item_id, counted_bytes
 """
 
 # What there is of each id by now: this request's item, an old one, or the mark of a deleted one.
@@ -37,10 +38,11 @@ SELECT wanted.item_id,
 
 @dataclass(frozen=True)
 class New:
-    """An item to make: the id that is wished for it, and its cleaned name."""
+    """An item to make: the id that is wished for it, its cleaned name, and its bytes where they are told."""
 
     item_id: UUID
     filename: str
+    size: int = 0
 
 
 class _TakenError(MagpieError):
@@ -59,6 +61,7 @@ def create(user_id: str, new: Sequence[New], correlation_id: str) -> list[UUID]:
 
     Raises:
         AccountDeletedError: nothing is made for this user any more.
+        OverQuotaError: they do not all fit.
         Problem: 409, what the request made has been deleted since.
     """
     while True:
@@ -66,7 +69,7 @@ def create(user_id: str, new: Sequence[New], correlation_id: str) -> list[UUID]:
             _insert(user_id, new, correlation_id)
             return [each.item_id for each in new]
         except _TakenError as error:
-            new = [New(uuid4(), each.filename) if each.item_id in error.item_ids else each for each in new]
+            new = [replace(each, item_id=uuid4()) if each.item_id in error.item_ids else each for each in new]
 
 
 def refuse_deleted(user_id: str, item_ids: Sequence[UUID]) -> None:
@@ -91,10 +94,11 @@ def _insert(user_id: str, new: Sequence[New], correlation_id: str) -> None:
                 "item_ids": item_ids,
                 "filenames": [each.filename for each in new],
                 "object_keys": [items.uploads_key(user_id, item_id) for item_id in item_ids],
+                "sizes": [each.size for each in new],
                 "correlation_id": correlation_id,
             },
         )
-        made = {row["item_id"] for row in cursor.fetchall()}
+        made = {row["item_id"]: row["counted_bytes"] for row in cursor.fetchall()}
         # After the INSERT: it may have waited for a deletion, whose mark this statement sees.
         fates = cursor.execute(FATE, _wanted(user_id, item_ids)).fetchall()
         if any(fate["lately"] for fate in fates):
@@ -105,6 +109,9 @@ def _insert(user_id: str, new: Sequence[New], correlation_id: str) -> None:
             for item_id in item_ids:
                 if item_id in made:
                     items.record(cursor, user_id, item_id, "api", "pending")
+        # Only what was really made: a request that is sent again asks for no more room.
+        quotas.reserve(cursor, user_id, "items", len(made))
+        quotas.reserve(cursor, user_id, "storage_bytes", sum(made.values()))
 
 
 def _wanted(user_id: str, item_ids: Sequence[UUID]) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from shared.text import clean
 
 Kind = Literal["image"]
 
-SEARCHABLE = ("processed", "analyzed", "ready", "failed")
-"""Statuses of what can be found: rejected pictures cannot be shown, and pending ones are not there yet."""
+SEARCHABLE = ("processed", "analyzed", "ready", "failed", "over_quota")
+"""Statuses of what can be found: rejected pictures cannot be shown, and pending ones are not there yet.
+
+Of what waits for room the same is true: what came as far as to be found is, and the rest has no words yet.
+"""
 
 
 def _a_day(value: Any) -> date | None:

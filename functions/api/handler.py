@@ -12,6 +12,7 @@ from functions.api import problems, request
 from functions.api.routes import (
     account,
     actions,
+    billing,
     docs,
     duplicates,
     imports,
@@ -31,7 +32,10 @@ app = APIGatewayHttpResolver(
 )
 problems.register(app)
 app.use([request.known_parameters_only])
-for routes in (items, actions, search, duplicates, runs, scans, imports, account, system, docs, page):
+for routes in (
+    *(items, actions, search, duplicates, runs, scans, imports),
+    *(account, billing, system, docs, page),
+):
     app.include_router(routes.router)
 
 

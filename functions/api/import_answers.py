@@ -87,7 +87,7 @@ class TakenItems(BaseModel):
 
 
 class ItemCounts(BaseModel):
-    """Items of an import by how far they are: waiting for their image, at work, or at their end."""
+    """Items of an import by how far they are: waiting for an image or for room, at work, or at their end."""
 
     total: int
     waiting: int
@@ -95,6 +95,7 @@ class ItemCounts(BaseModel):
     ready: int
     rejected: int
     failed: int
+    over_quota: int = Field(description="waiting for room; they go on by themselves")
 
 
 class ImageCounts(BaseModel):

@@ -37,6 +37,7 @@ Code = Literal[
     "nothing_to_import",
     "too_large",
     "being_deleted",
+    "over_quota",
 ]
 """Why a row cannot be taken."""
 

@@ -19,7 +19,8 @@ from functions.api.import_answers import Part, Taken
 from functions.api.import_drafts import Draft
 from functions.api.import_rows import Code
 from functions.api.problems import import_not_found, import_undone
-from shared import database, erasures, items, objects
+from shared import database, erasures, items, objects, quotas
+from shared.quotas import OverQuotaError
 
 if TYPE_CHECKING:
     from psycopg import Cursor as DatabaseCursor
@@ -70,6 +71,7 @@ SELECT count(*) AS total,
        count(*) FILTER (WHERE items.status = 'ready') AS ready,
        count(*) FILTER (WHERE items.status = 'rejected') AS rejected,
        count(*) FILTER (WHERE items.status = 'failed') AS failed,
+       count(*) FILTER (WHERE items.status = 'over_quota') AS over_quota,
        count(came.sha256) AS announced,
        coalesce(sum(came.file_size), 0)::bigint AS announced_bytes,
        count(*) FILTER (WHERE items.sha256 = came.sha256) AS same,
@@ -115,6 +117,12 @@ DELETE FROM deleted_items
 
 MARKED = """
 SELECT item_id FROM deleted_items WHERE user_id = %(user_id)s AND item_id = ANY (%(item_ids)s::uuid[])
+"""
+
+COUNTED = """
+UPDATE items SET counted = true, counted_bytes = new.size
+  FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (item_id uuid, size bigint)
+ WHERE items.user_id = %(user_id)s AND items.item_id = new.item_id
 """
 
 TAKE_BACK = "DELETE FROM items WHERE user_id = %(user_id)s AND item_id = ANY (%(item_ids)s::uuid[])"
@@ -281,7 +289,8 @@ class Outcome:
 def take(user_id: str, import_id: UUID, drafts: Sequence[Draft], correlation_id: str) -> list[Outcome]:
     """Store what came, all in one transaction, and say of each item what became of it.
 
-    What this import brought before is told as if it were brought now.
+    What this import brought before is told as if it were brought now. Items are made as long as there is
+    room for them; those that do not fit any more are refused, each for itself.
 
     Args:
         drafts: of different items.
@@ -295,13 +304,14 @@ def take(user_id: str, import_id: UUID, drafts: Sequence[Draft], correlation_id:
     with database.transaction() as cursor:
         erasures.refuse_erased(cursor, user_id)
         _held(cursor, user_id, import_id)
-        barred = _create(cursor, names, drafts, correlation_id)
+        made, barred = _create(cursor, names, drafts, correlation_id)
         coming = [_announced(each) for each in drafts if each.image is not None]
         if coming:
             cursor.execute(ANNOUNCE, {**names, "rows": json.dumps(coming)})
         wanted = {**names, "item_ids": [each.item.item_id for each in drafts]}
+        too_many = _count(cursor, names, made)
         found = {row["item_id"]: row for row in cursor.execute(FOUND, wanted)}
-    return [_outcome(each, found.get(each.item.item_id), import_id, barred) for each in drafts]
+    return [_outcome(each, found.get(each.item.item_id), import_id, barred, too_many) for each in drafts]
 
 
 def undo(
@@ -374,8 +384,8 @@ def _held(cursor: "Database", user_id: str, import_id: UUID) -> None:
 
 def _create(
     cursor: "Database", names: dict[str, Any], drafts: Sequence[Draft], correlation_id: str
-) -> set[UUID]:
-    """Make what is not there yet; returns the items whose deletion is not done."""
+) -> tuple[list[Draft], set[UUID]]:
+    """Make what is not there yet; returns what was made, and the items whose deletion is not done."""
     rows = json.dumps([_item(names["user_id"], each) for each in drafts])
     created = cursor.execute(CREATE, {**names, "correlation_id": correlation_id, "rows": rows})
     made = {row["item_id"] for row in created}
@@ -388,8 +398,52 @@ def _create(
     empty = {each.item.item_id for each in new if each.image is None} - {item_id for item_id, _ in added}
     if barred | empty:
         cursor.execute(TAKE_BACK, {**names, "item_ids": sorted(barred | empty)})
-    _remember(cursor, names, [each for each in new if each.item.item_id not in empty], added)
-    return barred
+    new = [each for each in new if each.item.item_id not in empty]
+    _remember(cursor, names, new, added)
+    return new, barred
+
+
+def _count(cursor: "Database", names: dict[str, Any], made: Sequence[Draft]) -> dict[UUID, str]:
+    """Count the items that were made, and take back those that do not fit; returns why each of them does not.
+
+    Last, because the counters are held until the commit: so items are made first, and room is found after.
+    """
+    user_id: str = names["user_id"]
+    fits, too_many = list(made), {}
+    try:
+        _reserve(cursor, user_id, made)
+    except OverQuotaError:
+        fits = []
+        for each in made:
+            try:
+                _reserve(cursor, user_id, [each])
+                fits.append(each)
+            except OverQuotaError as error:
+                too_many[each.item.item_id] = error.sentence
+    if too_many:
+        cursor.execute(TAKE_BACK, {**names, "item_ids": sorted(too_many)})
+    rows = [{"item_id": str(each.item.item_id), "size": _coming_bytes(each)} for each in fits]
+    if rows:
+        cursor.execute(COUNTED, {**names, "rows": json.dumps(rows)})
+    return too_many
+
+
+def _reserve(cursor: "Database", user_id: str, made: Sequence[Draft]) -> None:
+    """Reserve room for items and for their images, for all of them or for none.
+
+    Raises:
+        OverQuotaError: they do not all fit.
+    """
+    quotas.reserve(cursor, user_id, "items", len(made))
+    try:
+        quotas.reserve(cursor, user_id, "storage_bytes", sum(map(_coming_bytes, made)))
+    except OverQuotaError:
+        quotas.adjust(cursor, user_id, "items", -len(made))
+        raise
+
+
+def _coming_bytes(each: Draft) -> int:
+    return each.image.size if each.image else 0
 
 
 def _add_analyses(
@@ -483,8 +537,16 @@ def _when(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment is not None else None
 
 
-def _outcome(each: Draft, found: "DictRow | None", import_id: UUID, barred: set[UUID]) -> Outcome:
+def _outcome(
+    each: Draft,
+    found: "DictRow | None",
+    import_id: UUID,
+    barred: set[UUID],
+    too_many: Mapping[UUID, str],
+) -> Outcome:
     item_id = each.item.item_id
+    if item_id in too_many:
+        return Outcome(each, refused(item_id, "over_quota", too_many[item_id]))
     if found is None and item_id in barred:
         return Outcome(each, refused(item_id, "being_deleted", "Its deletion is not done: try again later."))
     if found is None:

@@ -4,7 +4,9 @@ Each kind has a `type` that never changes, so that a client can tell errors apar
 """
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +18,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 
 from shared.erasures import AccountDeletedError
 from shared.errors import MagpieError, TransientError
+from shared.quotas import DEPLOYMENT, OverQuotaError
 
 logger = Logger(child=True)
 
@@ -41,6 +44,7 @@ class Problem(MagpieError):
         detail: a sentence about this case, for a person.
         errors: what is wrong with which field: `{"field", "message"}`.
         headers: to send along.
+        members: of this kind of problem, beside those that all have.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Problem(MagpieError):
         *,
         errors: Sequence[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -58,6 +63,7 @@ class Problem(MagpieError):
         self.detail = detail
         self.errors = list(errors)
         self.headers = dict(headers or {})
+        self.members = dict(members or {})
 
     def response(self, correlation_id: str) -> Response[str]:
         """Return the answer that tells it."""
@@ -67,6 +73,7 @@ class Problem(MagpieError):
             "status": int(self.status),
             "detail": self.detail,
             "correlation_id": correlation_id,
+            **self.members,
         }
         if self.errors:
             body["errors"] = self.errors
@@ -89,7 +96,11 @@ TITLES = {
     "import-not-found": "There is no such import",
     "import-undone": "The import is being undone",
     "too-many-runs": "Too many runs at a time",
-    "too-many-scans": "No more scans",
+    "over-quota": "There is no room left for that",
+    "already-subscribed": "There is a subscription already",
+    "no-subscription": "There is no subscription",
+    "subscription-renews": "The subscription goes on",
+    "billing-not-configured": "Nothing is sold here",
     "erasure-not-found": "Nobody asked to delete this account",
     "method-not-allowed": "This cannot be done here",
     "request-in-progress": "The same request is still being answered",
@@ -163,6 +174,33 @@ def import_undone() -> Problem:
     )
 
 
+def over_quota(error: OverQuotaError) -> Problem:
+    """Return the problem of what does not fit: what, how much, and when that changes by itself, if ever.
+
+    How much everybody together may spend, and has, is nobody's business but the operator's.
+    """
+    shared = error.owner == DEPLOYMENT
+    number = float if error.meter == "model_usd" else int
+    resets_at = error.resets_at
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "over-quota",
+        error.sentence,
+        headers={"Retry-After": str(_seconds_until(resets_at))} if resets_at else {},
+        members={
+            "meter": "deployment" if shared else error.meter,
+            "limit": None if shared else number(error.limit),
+            "used": None if shared else number(error.used),
+            "wanted": number(error.wanted),
+            "resets_at": resets_at.isoformat() if resets_at else None,
+        },
+    )
+
+
+def _seconds_until(moment: datetime) -> int:
+    return max(1, math.ceil((moment - datetime.now(UTC)).total_seconds()))
+
+
 def item_not_found() -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "item-not-found", "You have no item with this id.")
 
@@ -206,6 +244,10 @@ def register(app: APIGatewayHttpResolver) -> None:
     def erased(_: AccountDeletedError) -> Response[str]:
         return tell(account_deleted())
 
+    def does_not_fit_in(error: OverQuotaError) -> Response[str]:
+        logger.info("over quota", meter=error.meter, shared=error.owner == DEPLOYMENT)
+        return tell(over_quota(error))
+
     def unexpected(error: Exception) -> Response[str]:
         # Everything else is a bug or a missing permission, an answer that breaks its own model included.
         logger.error("request failed", exc_info=error)
@@ -221,5 +263,6 @@ def register(app: APIGatewayHttpResolver) -> None:
     app.exception_handler(RequestValidationError)(does_not_fit)
     app.exception_handler(TransientError)(passes)
     app.exception_handler(AccountDeletedError)(erased)
+    app.exception_handler(OverQuotaError)(does_not_fit_in)
     app.exception_handler(Exception)(unexpected)
     app.use([with_headers])

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from functions.api import billing, notifications
+from functions.api.notifications import Notifications
 from shared import database, erasures, profiles
 
 
@@ -18,6 +20,9 @@ class Profile(BaseModel):
     limits: dict[str, Any] = Field(
         description="items, storage_bytes, model_usd_per_month, scans; null is no limit"
     )
+    subscription: billing.Subscription | None = Field(description="null where there never was one")
+    notifications: Notifications
+    sends_mail: bool = Field(description="whether this deployment sends mail at all")
     created_at: datetime
 
 
@@ -30,11 +35,15 @@ def mine(user_id: str) -> Profile:
     with database.transaction() as cursor:
         erasures.refuse_erased(cursor, user_id)
         known = profiles.ensure(cursor, user_id)
+        asked = notifications.of(cursor, user_id)
     return Profile(
         user_id=known.user_id,
         email=known.email,
         status=known.status,
         tier=known.subscription_tier,
-        limits=dict(known.usage_limits),
+        limits=dict(profiles.effective(known.usage_limits)),
+        subscription=billing.subscription(user_id),
+        notifications=asked,
+        sends_mail=notifications.are_sent(),
         created_at=known.created_at,
     )

@@ -3,20 +3,24 @@
 import base64
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from aws_lambda_powertools import Logger
 
 from functions.api import terms
 from functions.api.spelling import Meant
 from functions.api.terms import Term
-from shared import database, embeddings, erasures, hashed_words, ledger
+from shared import database, embeddings, erasures, hashed_words, ledger, quotas
 from shared.embeddings import DIMENSIONS, OFFLINE, VOYAGE, VectorModel
 from shared.errors import MagpieError
 from shared.ledger import Charge
+from shared.quotas import OverQuotaError
 from shared.text import clean
 
 if TYPE_CHECKING:
@@ -26,6 +30,8 @@ logger = Logger(child=True)
 
 TIMEOUT_SECONDS = 2.0
 """For one vector of one question, usually there in 0.2: words alone now are better than both later."""
+RESERVED_FOR = timedelta(seconds=30)
+"""What is set aside for a vector, by whoever died meanwhile: a little over the function's time-out."""
 KEPT_VECTORS = 256
 """Bought vectors that an execution environment remembers: whoever pages or tries again pays once."""
 MAX_TERMS = 32
@@ -114,7 +120,7 @@ def read_meaning(user_id: str, text: str) -> tuple[VectorModel, str | None]:
 
 
 class NoVectorError(MagpieError):
-    """Voyage does not answer, or not with a vector."""
+    """Voyage does not answer, or not with a vector, or cannot be paid any more this month."""
 
 
 @lru_cache(maxsize=KEPT_VECTORS)
@@ -122,6 +128,7 @@ def bought_vector(key: str, base_url: str | None, user_id: str, text: str) -> st
     """Return Voyage's vector of a question, and charge the user for it.
 
     One HTTPS call with what the runtime brings along: the SDK has 158 MB, and belongs to the embedder.
+    No more is bought than the month's money is enough for.
 
     Args:
         user_id: also keeps what one user asked from answering another any faster.
@@ -130,6 +137,42 @@ def bought_vector(key: str, base_url: str | None, user_id: str, text: str) -> st
         NoVectorError: it is not to be had.
         AccountDeletedError: there is nothing left to be searched for.
         TransientError: the database does not take the charge.
+    """
+    with _reserved(user_id, text) as reservation:
+        vector, tokens = _buy(key, base_url, text)
+        with database.transaction() as cursor:
+            erasures.refuse_erased(cursor, user_id)
+            cost = embeddings.cost_usd(VOYAGE, tokens)
+            ledger.write(cursor, [Charge(user_id, None, "api", VOYAGE.provider, VOYAGE.name, tokens, cost)])
+            quotas.free(cursor, user_id, reservation)
+    return vector
+
+
+@contextmanager
+def _reserved(user_id: str, text: str) -> Iterator[UUID]:
+    """Set aside what a vector may cost at the most; it is given back where none was bought.
+
+    Raises:
+        NoVectorError: the month's money is used up.
+        TransientError: the database gave up.
+    """
+    try:
+        most = embeddings.most_usd(VOYAGE, text)
+        reservation = quotas.reserve_money(user_id, "api", most, RESERVED_FOR)
+    except OverQuotaError as error:
+        raise NoVectorError("the month's money for models is used up") from error
+    try:
+        yield reservation
+    except NoVectorError:
+        quotas.release(user_id, reservation)
+        raise
+
+
+def _buy(key: str, base_url: str | None, text: str) -> tuple[str, int]:
+    """Return a vector in pgvector's text form, and the tokens that it cost.
+
+    Raises:
+        NoVectorError: it is not to be had.
     """
     import urllib3
 
@@ -156,19 +199,13 @@ def bought_vector(key: str, base_url: str | None, user_id: str, text: str) -> st
         found = json.loads(answer.data)
         received = base64.b64decode(found["data"][0]["embedding"], validate=True)
         vector = embeddings.halfvec(struct.unpack(f"<{len(received) // 4}f", received))
-        tokens = int(found["usage"]["total_tokens"])
+        return vector, int(found["usage"]["total_tokens"])
     except urllib3.exceptions.HTTPError as error:
         raise NoVectorError(f"Voyage did not answer: {type(error).__name__}") from error
     except (ValueError, TypeError, LookupError, struct.error, RecursionError) as error:
         raise NoVectorError("Voyage's answer could not be read") from error
     except embeddings.InvalidVectorError as error:
         raise NoVectorError(str(error)) from error
-    with database.transaction() as cursor:
-        erasures.refuse_erased(cursor, user_id)
-        cost = embeddings.cost_usd(VOYAGE, tokens)
-        charge = Charge(user_id, None, "api", VOYAGE.provider, VOYAGE.name, tokens, cost)
-        ledger.charge(cursor, [charge])
-    return vector
 
 
 @cache

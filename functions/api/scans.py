@@ -5,14 +5,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from functions.api.cursor import Cursor
-from shared import database, erasures, schedules
+from shared import database, erasures, quotas, schedules
 from shared.schedules import Schedule
 
 if TYPE_CHECKING:
     from psycopg.rows import DictRow
-
-MOST = 100
-"""Scans of one person, unless their limits say otherwise."""
 
 _COLUMNS = """
 SELECT user_id, scan_id, name, work, schedule, zone, enabled, next_run_at, last_run_at, last_run_id,
@@ -34,8 +31,9 @@ LIST = (
 )
 
 CREATE = """
-INSERT INTO scans (user_id, scan_id, name, work, schedule, zone, enabled, next_run_at)
-VALUES (%(user_id)s, %(scan_id)s, %(name)s, %(work)s, %(schedule)s, %(zone)s, %(enabled)s, %(next_run_at)s)
+INSERT INTO scans (user_id, scan_id, name, work, schedule, zone, enabled, next_run_at, counted)
+VALUES (%(user_id)s, %(scan_id)s, %(name)s, %(work)s, %(schedule)s, %(zone)s, %(enabled)s, %(next_run_at)s,
+        true)
     ON CONFLICT (user_id, scan_id) DO NOTHING
 """
 
@@ -61,10 +59,6 @@ UPDATE scans
 """
 
 REMOVE = "DELETE FROM scans WHERE user_id = %(user_id)s AND scan_id = %(scan_id)s"
-
-COUNT = "SELECT count(*) AS scans FROM scans WHERE user_id = %(user_id)s AND scan_id <> %(scan_id)s"
-
-LIMIT = "SELECT usage_limits ->> 'scans' AS scans FROM user_profiles WHERE user_id = %(user_id)s"
 
 TREND = """
 SELECT run_id, status, created_at, finished_at, summary FROM scan_runs
@@ -97,24 +91,18 @@ def trend(user_id: str, scan_id: UUID) -> "list[DictRow]":
     return database.fetch_all(TREND, {"user_id": user_id, "scan_id": scan_id})
 
 
-def room(user_id: str, scan_id: UUID) -> bool:
-    """Say whether a user may have another scan beside those they have."""
-    profile = database.fetch_one(LIMIT, {"user_id": user_id})
-    limit = MOST if profile is None or profile["scans"] is None else int(profile["scans"])
-    found = database.fetch_one(COUNT, {"user_id": user_id, "scan_id": scan_id})
-    return found is None or found["scans"] < limit
-
-
 def create(user_id: str, scan_id: UUID, values: dict[str, Any]) -> None:
     """Make a scan; the second time it is there.
 
     Raises:
         AccountDeletedError: everything of this user was erased.
+        OverQuotaError: they have as many as they may.
         TransientError: the database gave up.
     """
     with database.transaction() as cursor:
         erasures.refuse_erased(cursor, user_id)
-        cursor.execute(CREATE, {"user_id": user_id, "scan_id": scan_id, **_row(values)})
+        made = cursor.execute(CREATE, {"user_id": user_id, "scan_id": scan_id, **_row(values)}).rowcount
+        quotas.reserve(cursor, user_id, "scans", made)
 
 
 def change(user_id: str, scan_id: UUID, values: dict[str, Any]) -> None:

@@ -45,7 +45,9 @@ class NewItem(BaseModel):
 
     filename: str = Field(min_length=1, max_length=4096)
     content_type: ContentType | None = None
-    size: int | None = Field(None, ge=1, description="bytes, to hear at once that they are too many")
+    size: int | None = Field(
+        None, ge=1, description="bytes: to hear at once that they are too many, and to keep room for them"
+    )
 
     @field_validator("filename", mode="before")
     @classmethod

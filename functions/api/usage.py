@@ -1,18 +1,20 @@
-"""What a user has spent and stored in a period: in all, by day, by stage and by model."""
+"""What a user has spent and stored in a period: in all, by day, stage and model; and how much they may."""
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from functions.api import forecast
 from functions.api.answers import Row
 from functions.api.problems import Problem, invalid_input
-from shared import database
+from shared import database, quotas
+from shared.quotas import Quota
 
 if TYPE_CHECKING:
     from psycopg.rows import DictRow
@@ -43,6 +45,15 @@ SELECT status, count(*) AS items, coalesce(sum(file_size), 0)::bigint AS bytes,
   FROM items
  WHERE user_id = %(user_id)s
  GROUP BY status, day
+"""
+
+
+RECENT = """
+SELECT coalesce(sum(cost_usd), 0) AS usd,
+       (SELECT (min(occurred_at) AT TIME ZONE 'UTC')::date
+          FROM usage_ledger WHERE user_id = %(user_id)s) AS since
+  FROM usage_ledger
+ WHERE user_id = %(user_id)s AND occurred_at >= %(first)s::date::timestamp AT TIME ZONE 'UTC'
 """
 
 
@@ -83,6 +94,34 @@ class Storage(Stored):
     added: Stored = Field(description="in the period, and not deleted since")
 
 
+class Limited(BaseModel):
+    """How much there may be of something, and is now, with what is reserved."""
+
+    limit: int | float | None = Field(description="null is no limit")
+    used: int | float
+    resets_at: datetime | None = Field(description="when it begins anew; null where it stands")
+
+
+class Limits(BaseModel):
+    """How much the caller may have, as it stands now, whatever the period is."""
+
+    items: Limited
+    storage_bytes: Limited
+    scans: Limited
+    model_usd: Limited = Field(description="US dollars of this month")
+
+
+class Forecast(BaseModel):
+    """What the current month comes to, if it goes on as in the last days."""
+
+    cost_usd: str | None = Field(description="as `totals.cost_usd`; null where there is nothing to go by")
+    per_day_usd: str | None = Field(description="the rate that it rests on")
+    basis: str = Field(description="how it was computed, or why it was not, in a sentence")
+    limit_reached_on: date | None = Field(
+        description="the day on which the month's money is used up at this rate; null where there is none"
+    )
+
+
 class Usage(BaseModel):
     """Days begin and end in UTC; `from` and `to` both belong to the period."""
 
@@ -93,6 +132,8 @@ class Usage(BaseModel):
     by_stage: list[SpentByStage] = Field(description="the dearest first")
     by_model: list[SpentByModel] = Field(description="the dearest first")
     storage: Storage
+    limits: Limits
+    forecast: Forecast | None = Field(description="null where the period is not the current month")
 
 
 @dataclass(frozen=True)
@@ -130,9 +171,10 @@ def period(month: str | None, first: str | None, last: str | None, today: date) 
     return asked
 
 
-def of(user_id: str, asked: Period) -> Usage:
-    """Return what a user has spent and stored."""
+def of(user_id: str, asked: Period, now: datetime) -> Usage:
+    """Return what a user has spent and stored, and may."""
     key = {"user_id": user_id, "first": asked.first, "last": asked.last}
+    standing = {each.meter: each for each in quotas.standing(user_id)}
     spent = database.fetch_all(SPENT, key)
     stored = database.fetch_all(STORED, key)
     by_day = _grouped(spent, "day")
@@ -162,6 +204,30 @@ def of(user_id: str, asked: Period) -> Usage:
             },
             added=Stored(**_stored(row for row in stored if row["day"])),
         ),
+        limits=Limits(**{meter: _limited(quota) for meter, quota in standing.items()}),
+        forecast=_forecast(user_id, now, _cost(spent), standing["model_usd"])
+        if asked == _month(f"{now:%Y-%m}")
+        else None,
+    )
+
+
+def _limited(quota: Quota) -> Limited:
+    number = float if quota.meter == "model_usd" else int
+    limit = None if quota.limit is None else number(quota.limit)
+    return Limited(limit=limit, used=number(quota.used), resets_at=quota.resets_at)
+
+
+def _forecast(user_id: str, now: datetime, spent: Decimal, money: Quota) -> Forecast:
+    today, end = now.date(), quotas.next_month(now).date()
+    first = today - timedelta(days=forecast.RECENT_DAYS - 1)
+    recent = database.fetch_one(RECENT, {"user_id": user_id, "first": first})
+    assert recent is not None  # noqa: S101 - an aggregate always has a row
+    told = forecast.forecast(today, end, spent, recent["usd"], recent["since"], money.limit, money.used)
+    return Forecast(
+        cost_usd=None if told.usd is None else f"{told.usd:.9f}",
+        per_day_usd=None if told.per_day is None else f"{told.per_day:.9f}",
+        basis=told.basis,
+        limit_reached_on=told.reached_on,
     )
 
 

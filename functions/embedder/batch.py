@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
+from uuid import UUID
 
 from aws_lambda_powertools import Logger
 
 from functions.embedder import store, verdict
 from functions.embedder.vectors import Maker
-from functions.embedder.verdict import Ignored, Key, Outcome, Task
+from functions.embedder.verdict import Ignored, Key, Outcome, Task, Waiting
 from shared.embeddings import VectorModel
+from shared.erasures import AccountDeletedError
 from shared.errors import RejectedError, TransientError
+from shared.quotas import OverQuotaError
 
 logger = Logger(child=True)
 
@@ -37,13 +40,15 @@ def embed(tasks: Sequence[Task], model: VectorModel, make: Maker, started: float
             sharing.setdefault(same(task), []).append(task)
     groups = list(sharing.values())
     try:
-        for made in make([group[0].text for group in groups]) if groups else ():
+        texts, owners = [group[0].text for group in groups], [group[0].user_id for group in groups]
+        for made in make(texts, owners) if groups else ():
             outcomes |= keep(
                 [(task, vector) for place, vector in made.vectors.items() for task in groups[place]],
                 model,
                 started,
                 [(task, error) for place, error in made.failures.items() for task in groups[place]],
                 {groups[place][0].key: tokens for place, tokens in made.tokens.items()},
+                reserved=made.reserved,
             )
     except Exception as error:  # noqa: BLE001 - handed back: it counts for what is not done yet, only
         for task in tasks:
@@ -63,6 +68,7 @@ def keep(
     failed: Failed = (),
     tokens: Mapping[Key, int] | None = None,
     made_at: Mapping[Key, datetime] | None = None,
+    reserved: Mapping[str, UUID] | None = None,
 ) -> dict[Key, Outcome]:
     """Commit what a call brought, or vectors that were there already, and say what became of each task.
 
@@ -70,6 +76,7 @@ def keep(
         started: when the batch began, by `time.monotonic`.
         tokens: what the call cost, by the item that is charged; None where there was no call.
         made_at: when vectors were made, of those that were not made now.
+        reserved: what was set aside for the call, by user.
     """
     if not (made or failed):
         return {}
@@ -79,6 +86,8 @@ def keep(
         reused=tokens is None,
         took=timedelta(seconds=monotonic() - started),
         ended=[(task, error) for task, error in failed if isinstance(error, RejectedError)],
+        over=[(task, error) for task, error in failed if isinstance(error, OverQuotaError)],
+        reserved=reserved,
         tokens=tokens,
         made_at=made_at,
     )
@@ -93,6 +102,11 @@ def keep(
     for task, error in failed:
         if isinstance(error, RejectedError):
             outcomes[task.key] = ended.get(task.key) or _overtaken(task, kept)
+        elif isinstance(error, OverQuotaError):
+            waits = task.key in kept.waiting
+            outcomes[task.key] = Waiting(task.user_id, error) if waits else _overtaken(task, kept)
+        elif isinstance(error, AccountDeletedError):
+            outcomes[task.key] = Ignored("deleted account")
         else:
             outcomes[task.key] = error
     return outcomes

@@ -8,10 +8,10 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.embedder import batch, store, vectors, verdict
-from functions.embedder.verdict import Ignored, Outcome, Task, ToEmbed
-from shared import bus
+from functions.embedder.verdict import Ignored, Outcome, Task, ToEmbed, Waiting
+from shared import bus, holding
 from shared.envelopes import Message, respond_together
-from shared.events import ItemEvent, ItemRejected
+from shared.events import Event, ItemEvent, ItemRejected
 
 logger = Logger()
 
@@ -22,8 +22,9 @@ def process_all(messages: Messages) -> list[dict[str, Any] | Exception]:
     """Embed a batch: read, reuse, buy and commit call by call, publish, let go.
 
     Each call's vectors are committed directly after it, so that whatever happens later in the batch,
-    what was paid for is kept. What is not covered is a crash between a call's answer and its commit:
-    these texts, 128 at most, are paid for again, a few hundredths of a cent.
+    what was paid for is kept. What a call may cost is set aside before it. What is not covered is a crash
+    between a call's answer and its commit: these texts, 128 at most, are paid for again, a few hundredths
+    of a cent.
     """
     started = monotonic()
     model, make = vectors.choose()
@@ -38,9 +39,11 @@ def process_all(messages: Messages) -> list[dict[str, Any] | Exception]:
 
 def publish(messages: Messages, outcomes: Sequence[Outcome]) -> None:
     """Publish what is to be heard, once for messages that say the same."""
-    events: dict[ItemEvent, str] = {}
+    events: dict[Event, str] = {}
     for message, outcome in zip(messages, outcomes, strict=True):
-        if isinstance(outcome, ItemRejected) or (isinstance(outcome, ItemEvent) and message.body.announce):
+        if isinstance(outcome, Waiting):
+            events.setdefault(holding.reached(outcome.user_id, outcome.error), message.correlation_id)
+        elif isinstance(outcome, ItemRejected) or (isinstance(outcome, ItemEvent) and message.body.announce):
             events.setdefault(outcome, message.correlation_id)
     bus.publish_each(list(events.items()))
 
@@ -54,6 +57,9 @@ def answer(message: Message[ToEmbed], outcome: Outcome) -> dict[str, Any] | Exce
     result = {"item_id": str(message.body.item_id)}
     if isinstance(outcome, Ignored):
         result |= {"outcome": "ignored", "reason": outcome.reason}
+    elif isinstance(outcome, Waiting):
+        waits = holding.OVER_QUOTA
+        result |= {"outcome": waits, "code": waits, "reason": outcome.error.sentence}
     else:
         result |= {"outcome": outcome.detail_type, **outcome.model_dump(mode="json", exclude_none=True)}
     logger.info("message done", outcome=result["outcome"], reason=result.get("reason"), **names)

@@ -4,21 +4,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from functions.embedder import purse
 from functions.embedder.verdict import Key, Task, ToEmbed
-from shared import database, embeddings, items, ledger
+from shared import database, embeddings, holding, items, ledger, quotas
 from shared.embeddings import DIMENSIONS, VectorModel
 from shared.errors import RejectedError
 from shared.events import ItemRejected
 from shared.ledger import Charge
+from shared.quotas import OverQuotaError
 
 if TYPE_CHECKING:
     from psycopg import Cursor
     from psycopg.rows import DictRow
 
+# One that waits until it fits counts as being in the status that it goes on from.
 ITEMS = """
-SELECT items.user_id, items.item_id, items.status, items.error_code, items.error_message,
-       items.object_version, items.analysis_version, analyses.raw_response,
+SELECT items.user_id, items.item_id, coalesce(items.held_status, items.status) AS status, items.error_code,
+       items.error_message, items.object_version, items.analysis_version, analyses.raw_response,
        corrections.category, corrections.headline, corrections.summary, corrections.tags,
        corrections.corrected_at,
        embeddings.model AS embedded_by, embeddings.source_hash AS embedded_hash,
@@ -62,7 +66,7 @@ SELECT items.user_id, items.item_id
   JOIN items ON items.user_id = made.user_id AND items.item_id = made.item_id
  WHERE items.analysis_version = made.analysis_version
    AND items.object_version IS NOT DISTINCT FROM made.object_version
-   AND (items.status IN ('analyzed', 'ready')
+   AND (coalesce(items.held_status, items.status) IN ('analyzed', 'ready')
         OR items.status = 'failed' AND items.error_code = 'not_embeddable')
  ORDER BY items.user_id, items.item_id
    FOR UPDATE OF items
@@ -89,7 +93,7 @@ VALUES (%(user_id)s, %(item_id)s, %(model)s, %(dimensions)s, %(vector)s::halfvec
 # What an import brought was changed when its source says, not when it arrived.
 READY = """
 UPDATE items
-   SET status = 'ready', error_code = NULL, error_message = NULL,
+   SET status = 'ready', held_status = NULL, error_code = NULL, error_message = NULL,
        updated_at = coalesce((SELECT came.updated_at
                                 FROM import_items AS came
                                 JOIN analyses AS said ON said.user_id = came.user_id
@@ -97,7 +101,7 @@ UPDATE items
                                WHERE came.user_id = items.user_id AND came.item_id = items.item_id
                                  AND came.sha256 IS NOT DISTINCT FROM items.sha256
                                  AND said.version = items.analysis_version AND said.run_id = ''
-                                 AND items.status = 'analyzed'), now())
+                                 AND coalesce(items.held_status, items.status) = 'analyzed'), now())
  WHERE user_id = %(user_id)s AND item_id = %(item_id)s
 """
 
@@ -111,11 +115,13 @@ class Kept:
     Attributes:
         ready: keys of the items that are ready now.
         ended: what to publish about those that have ended.
+        waiting: keys of those that wait until money may be spent again.
         outdated: keys of those that somebody has corrected since they were read.
     """
 
     ready: set[Key]
     ended: list[ItemRejected]
+    waiting: set[Key]
     outdated: set[Key]
 
 
@@ -163,8 +169,10 @@ def keep(
     reused: bool,
     took: timedelta,
     ended: Sequence[tuple[Task, RejectedError]] = (),
+    over: Sequence[tuple[Task, OverQuotaError]] = (),
     tokens: Mapping[Key, int] | None = None,
     made_at: Mapping[Key, datetime] | None = None,
+    reserved: Mapping[str, UUID] | None = None,
 ) -> Kept:
     """Write in one transaction what one call brought, charges included.
 
@@ -172,11 +180,14 @@ def keep(
     is what was corrected since it was read.
 
     Args:
+        over: tasks that nobody may be paid for, and why: they wait.
         made_at: when vectors were made, of those that were not made now.
+        reserved: what was set aside for the call, by user, and is free with the charges.
     """
-    tasks = [task for task, _ in [*vectors, *ended]]
+    tasks = [task for task, _ in [*vectors, *ended, *over]]
+    charges = [_charge(key, model, count) for key, count in (tokens or {}).items()]
     with database.transaction() as cursor:
-        ledger.charge(cursor, [_charge(key, model, count) for key, count in (tokens or {}).items()])
+        payers = ledger.payers(cursor, (charge.user_id for charge in charges))
         locked = _lock_current(cursor, tasks)
         corrected = _corrected(cursor, locked)
         current = {
@@ -201,7 +212,15 @@ def keep(
                     detail={"provider": model.provider, "model": model.name, "reused": reused},
                 )
         rejections = [_end(cursor, task, error) for task, error in ended if task.key in current]
-    return Kept({task.key for task, _ in ready}, rejections, locked - current)
+        waiting = [(task, error) for task, error in over if task.key in current]
+        for task, error in waiting:
+            _wait(cursor, task, error)
+        # Last, because what everybody spends is counted in one place, which is locked until the commit.
+        ledger.write(cursor, [charge for charge in charges if charge.user_id in payers])
+        for user_id, reservation in sorted((reserved or {}).items()):
+            quotas.free(cursor, user_id, reservation)
+    keys = {task.key for task, _ in ready}
+    return Kept(keys, rejections, {task.key for task, _ in waiting}, locked - current)
 
 
 def _lock_current(cursor: "Cursor[DictRow]", tasks: Sequence[Task]) -> set[Key]:
@@ -225,6 +244,19 @@ def _corrected(cursor: "Cursor[DictRow]", keys: Iterable[Key]) -> dict[Key, date
         {"user_ids": [user_id for user_id, _ in named], "item_ids": [item_id for _, item_id in named]},
     )
     return {(row["user_id"], row["item_id"]): row["corrected_at"] for row in cursor.fetchall()}
+
+
+def _wait(cursor: "Cursor[DictRow]", task: Task, error: OverQuotaError) -> None:
+    holding.hold(
+        cursor,
+        task.user_id,
+        task.item_id,
+        "embedder",
+        "analyzed",
+        error,
+        object_version=task.object_version,
+        wanted=purse.most(task.text),
+    )
 
 
 def _end(cursor: "Cursor[DictRow]", task: Task, error: RejectedError) -> ItemRejected:

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from uuid import UUID
 
-from functions.embedder import voyage
+from functions.embedder import purse, voyage
+from functions.embedder.purse import Reserved
 from shared import embeddings, hashed_words
 from shared.embeddings import OFFLINE, VOYAGE, VectorModel
 from shared.errors import RejectedError
@@ -21,15 +23,20 @@ class Made:
         vectors: by position of the text, in pgvector's text form.
         failures: by position, why there is no vector.
         tokens: by position, its share of what the call cost.
+        reserved: what was set aside for the call, by user: free once it is charged.
     """
 
     vectors: Mapping[int, str]
     failures: Mapping[int, Exception] = field(default_factory=dict)
     tokens: Mapping[int, int] = field(default_factory=dict)
+    reserved: Mapping[str, UUID] = field(default_factory=dict)
 
 
-Maker = Callable[[Sequence[str]], Iterator[Made]]
-"""Makes the vectors of texts, call by call. What it raises counts for the texts not yet spoken of."""
+Maker = Callable[[Sequence[str], Sequence[str]], Iterator[Made]]
+"""Makes the vectors of texts, of which each has an owner, call by call. What it raises counts for the texts
+not yet spoken of."""
+SetAside = Callable[[Sequence[str], Sequence[str]], Reserved]
+"""Reserves what the call for texts may cost, each owner's own share."""
 
 
 def choose() -> tuple[VectorModel, Maker]:
@@ -42,11 +49,11 @@ def choose() -> tuple[VectorModel, Maker]:
     key = embeddings.voyage_key()
     if key is None:
         return OFFLINE, make_offline
-    return VOYAGE, partial(buy, key, embeddings.EmbedderEnv.load().voyage_base_url)
+    return VOYAGE, partial(buy, key, embeddings.EmbedderEnv.load().voyage_base_url, purse.reserve)
 
 
-def make_offline(texts: Sequence[str]) -> Iterator[Made]:
-    """Make every vector at once, without a model."""
+def make_offline(texts: Sequence[str], owners: Sequence[str]) -> Iterator[Made]:
+    """Make every vector at once, without a model. It costs nobody anything."""
     vectors: dict[int, str] = {}
     failures: dict[int, Exception] = {}
     for position, text in enumerate(texts):
@@ -58,11 +65,20 @@ def make_offline(texts: Sequence[str]) -> Iterator[Made]:
     yield Made(vectors, failures)
 
 
-def buy(key: str, base_url: str | None, texts: Sequence[str]) -> Iterator[Made]:
+def buy(
+    key: str, base_url: str | None, set_aside: SetAside, texts: Sequence[str], owners: Sequence[str]
+) -> Iterator[Made]:
     """Buy vectors, as few calls as Voyage's limits allow.
+
+    The money for each call is set aside before it. Texts of users who have none left are not sent, and
+    the others' are.
 
     One text that the service refuses must not cost the others their vectors: a refused batch is cut in
     half until the guilty one is alone.
+
+    Args:
+        set_aside: `purse.reserve`.
+        owners: of the texts, each of its own.
 
     Raises:
         TransientError: the service throttles, is down or answers nonsense.
@@ -76,8 +92,16 @@ def buy(key: str, base_url: str | None, texts: Sequence[str]) -> Iterator[Made]:
         yield Made({}, dict.fromkeys(empty, RejectedError("not_embeddable", NOTHING_TO_EMBED)))
     while waiting:
         batch = waiting.pop()
+        reserved = set_aside([texts[at] for at in batch], [owners[at] for at in batch])
+        if reserved.refused:
+            refused = [at for at in batch if owners[at] in reserved.refused]
+            batch = [at for at in batch if owners[at] in reserved.held]
+            yield Made({}, {at: reserved.refused[owners[at]] for at in refused})
+            if not batch:
+                continue
         try:
-            reply = ask([texts[position] for position in batch])
+            with purse.released_on_error(reserved.held):
+                reply = ask([texts[position] for position in batch])
         except voyage.RefusedError as refusal:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -91,11 +115,11 @@ def buy(key: str, base_url: str | None, texts: Sequence[str]) -> Iterator[Made]:
             failure.__cause__ = refusal
             yield Made({}, {batch[0]: failure})
         except voyage.UnusableError as error:
-            yield Made({}, dict.fromkeys(batch, error), _charged(error.tokens, batch, texts))
+            yield Made({}, dict.fromkeys(batch, error), _charged(error.tokens, batch, texts), reserved.held)
         else:
             something_was_taken = True
             vectors, failures = _checked(batch, reply.vectors)
-            yield Made(vectors, failures, _charged(reply.tokens, batch, texts))
+            yield Made(vectors, failures, _charged(reply.tokens, batch, texts), reserved.held)
 
 
 def _checked(

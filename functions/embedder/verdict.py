@@ -11,6 +11,7 @@ from pydantic import Field
 from functions.embedder.text import embedded_text, source_hash
 from shared.embeddings import DIMENSIONS, VectorModel
 from shared.events import Contract, EmbeddingComplete, ItemRejected, UserId
+from shared.quotas import OverQuotaError
 
 Key = tuple[str, UUID]
 """Whose, and which: the key of an item."""
@@ -61,7 +62,15 @@ class Ignored:
     reason: str
 
 
-Outcome = EmbeddingComplete | ItemRejected | Ignored | Exception
+@dataclass(frozen=True)
+class Waiting:
+    """The item waits until its owner, or everybody, may spend money again."""
+
+    user_id: str
+    error: OverQuotaError
+
+
+Outcome = EmbeddingComplete | ItemRejected | Waiting | Ignored | Exception
 """What became of a message; an event is to be published."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from shared.embeddings import DIMENSIONS, VOYAGE
+from shared.embeddings import DIMENSIONS, VOYAGE, most_tokens
 from shared.errors import MagpieError, TransientError
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ MAX_TEXTS = 128
 """Texts in a call. The service takes 1,000 today, but its SDK still counts in batches of 128."""
 MAX_TOKENS = 1_000_000
 """Tokens in a call, for voyage-3.5-lite: https://docs.voyageai.com/reference/embeddings-api"""
-PROMPT_TOKENS = 16
-"""Room for what the service puts before each text ("Represent the document for retrieval: ")."""
 TIMEOUT_SECONDS = (3.05, 20.0)
 """To connect, and between two bytes. A full call takes a second or two; the function has 60."""
 
@@ -46,17 +44,13 @@ class Reply:
 
 
 def batches(texts: Sequence[str]) -> list[list[int]]:
-    """Return the positions of the texts of each call, in order, without those of empty texts.
-
-    A token of the service is at least one byte of UTF-8, so that bytes are a bound on tokens that
-    needs no tokenizer, which the SDK would download from the internet.
-    """
+    """Return the positions of the texts of each call, in order, without those of empty texts."""
     calls: list[list[int]] = []
     room = 0
     for position, text in enumerate(texts):
         if not text:
             continue
-        needed = len(text.encode()) + PROMPT_TOKENS
+        needed = most_tokens(text)
         if not calls or needed > room or len(calls[-1]) == MAX_TEXTS:
             calls.append([])
             room = MAX_TOKENS

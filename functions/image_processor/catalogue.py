@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from functions.image_processor.rendition import Rendition
-from functions.image_processor.upload import Upload
-from shared import database, erasures, items
+from functions.image_processor.upload import Upload, awaits_picture
+from shared import database, erasures, holding, items
 from shared.errors import RejectedError, TransientError
 from shared.events import ImageProcessed, ItemEvent, ItemRejected, Stage
 from shared.text import clean, storable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
 STAGE: Stage = "image_processor"
+CHANGED = "the item was changed while its picture was read"
 GONE = RejectedError("gone", "The file was removed before it could be processed.")
 
 ROW = """
@@ -69,14 +70,14 @@ class Original:
 
     Attributes:
         size, sha256: None where the object was too large to be read.
-        outcome: its rendition, or why there is none.
+        outcome: its rendition, or why there is none; None as long as nobody has tried.
     """
 
     key: str
     version: str | None
     size: int | None
     sha256: str | None
-    outcome: Rendition | RejectedError
+    outcome: Rendition | RejectedError | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def find(upload: Upload) -> Mapping[str, Any] | None:
     return database.fetch_one(ROW, _names(upload))
 
 
-def lock(
+def enter(
     cursor: "Cursor[DictRow]",
     upload: Upload,
     original: Original,
@@ -123,10 +124,7 @@ def lock(
     correlation_id: str,
     deleted_at: datetime | None = None,
 ) -> Mapping[str, Any]:
-    """Make the row if there is none, and hold it, and its place among duplicates, until the commit.
-
-    The contents come first, in order, then the row: so two workers of this stage never wait for each
-    other, nor for whoever deletes the item.
+    """Make the row if there is none, and hold it until the commit.
 
     Args:
         known: the row as it was when the item was looked at.
@@ -134,11 +132,9 @@ def lock(
 
     Raises:
         AccountDeletedError: nothing is made for this user any more.
-        TransientError: the item got another content since it was looked at, or is gone.
+        TransientError: the item is gone since it was looked at.
     """
-    before = known["sha256"] if known else None
     erasures.refuse_erased(cursor, upload.user_id)
-    items.hold_contents(cursor, upload.user_id, [before, original.sha256])
     if (
         upload.key and known is None
     ):  # an item that was only named is not made again when it was deleted meanwhile
@@ -158,12 +154,36 @@ def lock(
     # A deletion that this transaction had to wait for has left its mark, which this statement sees.
     names = {**_names(upload), "deleted_at": deleted_at}
     row = cursor.execute(ROW + " FOR UPDATE OF items", names).fetchone()
-    if row is None or row["deleted"] or row["sha256"] not in {None, before, original.sha256}:
-        raise TransientError("the item was changed while its picture was read")
+    if row is None or row["deleted"]:
+        raise TransientError(CHANGED)
     if deleted_at:
         cursor.execute(
             "DELETE FROM deleted_items WHERE user_id = %(user_id)s AND item_id = %(item_id)s", names
         )
+    return row
+
+
+def lock(
+    cursor: "Cursor[DictRow]", upload: Upload, original: Original, known: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Hold the row, and its place among duplicates, until the commit.
+
+    The contents come first, in order, then the row: so two workers of this stage never wait for each
+    other, nor for whoever deletes the item.
+
+    Args:
+        known: the row as it was when the item was looked at.
+
+    Raises:
+        AccountDeletedError: nothing is made for this user any more.
+        TransientError: the item got another content since it was looked at, or is gone.
+    """
+    before = known["sha256"]
+    erasures.refuse_erased(cursor, upload.user_id)
+    items.hold_contents(cursor, upload.user_id, [before, original.sha256])
+    row = cursor.execute(ROW + " FOR UPDATE OF items", _names(upload)).fetchone()
+    if row is None or row["deleted"] or row["sha256"] not in {None, before, original.sha256}:
+        raise TransientError(CHANGED)
     return row
 
 
@@ -243,8 +263,10 @@ def lose(upload: Upload) -> list[ItemEvent]:
         row = cursor.execute(ROW + " FOR UPDATE OF items", _names(upload)).fetchone()
         if row is None:
             return []
-        if row["status"] == "pending" or row["error_code"] == GONE.code:
-            return [items.end(cursor, upload.user_id, upload.item_id, STAGE, "failed", GONE, upload.version)]
+        if awaits_picture(row) or row["error_code"] == GONE.code:
+            end = items.end(cursor, upload.user_id, upload.item_id, STAGE, "failed", GONE, upload.version)
+            holding.free_bytes(cursor, upload.user_id, upload.item_id, row["counted_bytes"])
+            return [end]
         items.record(cursor, upload.user_id, upload.item_id, STAGE, "gone", object_version=upload.version)
         return []
 
@@ -295,7 +317,7 @@ def unannounced(row: Mapping[str, Any], upload: Upload, media_bucket: str) -> li
 
 def takes_over(row: Mapping[str, Any], original: Original) -> bool:
     """Say whether this is another object than the one that the row speaks of, if it speaks of any."""
-    return bool(row["status"] == "pending" or row["object_version"] != original.version)
+    return awaits_picture(row) or bool(row["object_version"] != original.version)
 
 
 def _write(
@@ -307,11 +329,12 @@ def _write(
 ) -> None:
     """Update the row. What was said of another version goes; of the same one, analyses stay."""
     new = takes_over(row, original) or isinstance(original.outcome, RejectedError)
-    kept = not new and row["status"] in {"analyzed", "ready", "failed"}
+    kept = not new and row["status"] in {"analyzed", "ready", "failed", holding.OVER_QUOTA}
     cursor.execute(
         """
         UPDATE items
-           SET status = %(status)s, error_code = %(error_code)s, error_message = %(error_message)s,
+           SET status = %(status)s, held_status = %(held_status)s,
+               error_code = %(error_code)s, error_message = %(error_message)s,
                object_key = %(key)s, object_version = %(version)s, object_sequencer = %(sequencer)s,
                file_size = %(size)s, sha256 = %(sha256)s,
                format = %(format)s, width = %(width)s, height = %(height)s,
@@ -327,6 +350,7 @@ def _write(
             **_names(upload),
             **described,
             "status": row["status"] if kept else "processed",
+            "held_status": row["held_status"] if kept else None,
             "error_code": row["error_code"] if kept else None,
             "error_message": row["error_message"] if kept else None,
             "analysis_version": None if new else row["analysis_version"],

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,14 +13,15 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from functions.image_processor import catalogue, sandbox
+from functions.image_processor import catalogue, room, sandbox
 from functions.image_processor.catalogue import Original
 from functions.image_processor.rendition import Rendition, render
 from functions.image_processor.upload import Upload, to_do
-from shared import bus, database, items, objects
+from shared import bus, database, holding, items, objects
 from shared.envelopes import Message, respond
 from shared.erasures import AccountDeletedError
 from shared.errors import InvalidEventError, RejectedError
+from shared.quotas import OverQuotaError
 from shared.settings import Settings
 
 logger = Logger()
@@ -50,17 +52,15 @@ def process(message: Message[Upload]) -> Mapping[str, Any]:
     action = "nothing" if upload.is_folder else to_do(upload, row)
     if action == "render":
         try:
-            original = read(upload, row or {}, env)
+            row, over = rendered(upload, row, env, correlation_id, started, bar.deleted_at)
         except objects.ObjectGoneError:
             logger.warning("original is gone", object_version=upload.version)
             bus.publish(catalogue.lose(upload), correlation_id)
             return {"item_id": str(upload.item_id), "status": "gone"}
-        if isinstance(original.outcome, Rendition) and original.outcome.metadata.damaged:
-            logger.info("metadata cannot be read", parts=original.outcome.metadata.damaged)
-        try:
-            row = settle(upload, row, original, env, correlation_id, started, bar.deleted_at)
         except AccountDeletedError:
             return discard(upload, env)
+        if over is not None:
+            return wait(upload, over, correlation_id)
     elif action == "announce" and upload.sequencer:
         catalogue.note_order(upload)
     if action == "nothing" or row is None:
@@ -92,44 +92,89 @@ def discard(upload: Upload, env: Env) -> Mapping[str, Any]:
     return {"item_id": str(upload.item_id), "status": "deleted"}
 
 
-def read(upload: Upload, known: Mapping[str, Any], env: Env) -> Original:
-    """Download the original and render it, in a file that never has a name: nothing is left of it, even
-    when this process is killed.
+def wait(upload: Upload, over: OverQuotaError, correlation_id: str) -> Mapping[str, Any]:
+    """Say that an upload waits, because it does not fit into what its owner may have."""
+    logger.warning("over quota", meter=holding.code(over), user_id=upload.user_id)
+    bus.publish([holding.reached(upload.user_id, over)], correlation_id)
+    return {
+        "user_id": upload.user_id,
+        "item_id": str(upload.item_id),
+        "status": holding.OVER_QUOTA,
+        "code": holding.OVER_QUOTA,
+        "reason": over.sentence,
+    }
+
+
+def rendered(
+    upload: Upload,
+    known: Mapping[str, Any] | None,
+    env: Env,
+    correlation_id: str,
+    started: float,
+    deleted_at: datetime | None,
+) -> tuple[Mapping[str, Any] | None, OverQuotaError | None]:
+    """Make of an original what is to be made of it, if there is room for it.
+
+    The original lies in a file that never has a name: nothing is left of it, even when this process is
+    killed.
+
+    Args:
+        known, deleted_at: what was found in the item's place.
+
+    Returns:
+        As `settle`, and why it waits; None where it does not.
 
     Raises:
         ObjectGoneError: it is not there any more.
-        TransientError: S3 did not answer, or the decoder was interrupted.
+        AccountDeletedError: nothing is made for this user any more.
+        TransientError: S3 or the database did not answer, or the decoder was interrupted.
     """
-    key: str = upload.key or known["object_key"]
-    version: str | None = upload.version if upload.key else known["object_version"]
     with tempfile.TemporaryFile() as file:
         path = Path(f"/proc/self/fd/{file.fileno()}")
-        try:
-            stored = objects.download(env.uploads_bucket, key, version, path, env.max_upload_bytes)
-        except objects.ObjectTooLargeError:
-            sentence = f"The file is larger than {env.max_upload_bytes:,} bytes."
-            return Original(key, version, upload.size, None, RejectedError("too_large", sentence))
-        outcome: Rendition | RejectedError
-        try:
-            outcome = sandbox.run(partial(render, path, env.max_pixels, env.keep_location))
-        except RejectedError as error:
-            outcome = error
-    return Original(key, version if upload.key else stored.version, stored.size, stored.sha256, outcome)
+        original = read(upload, known or {}, env, path)
+        row, over = room.take(upload, original, known, correlation_id, deleted_at)
+        if over is not None:
+            return row, over
+        if (action := to_do(upload, row)) != "render":  # somebody else was faster
+            return row if action == "announce" else None, None
+        if original.outcome is None:
+            original = replace(original, outcome=tried(path, env))
+    if isinstance(original.outcome, Rendition) and original.outcome.metadata.damaged:
+        logger.info("metadata cannot be read", parts=original.outcome.metadata.damaged)
+    return settle(upload, row, original, env, started), None
+
+
+def read(upload: Upload, known: Mapping[str, Any], env: Env, path: Path) -> Original:
+    """Download the original. One that is too large is not read, and cannot be used."""
+    key: str = upload.key or known["object_key"]
+    version: str | None = upload.version if upload.key else known["object_version"]
+    try:
+        stored = objects.download(env.uploads_bucket, key, version, path, env.max_upload_bytes)
+    except objects.ObjectTooLargeError:
+        sentence = f"The file is larger than {env.max_upload_bytes:,} bytes."
+        return Original(key, version, upload.size, None, RejectedError("too_large", sentence))
+    return Original(key, version if upload.key else stored.version, stored.size, stored.sha256)
+
+
+def tried(path: Path, env: Env) -> Rendition | RejectedError:
+    """Render a file, and return what came of it."""
+    try:
+        return sandbox.run(partial(render, path, env.max_pixels, env.keep_location))
+    except RejectedError as error:
+        return error
 
 
 def settle(
     upload: Upload,
-    known: Mapping[str, Any] | None,
+    known: Mapping[str, Any],
     original: Original,
     env: Env,
-    correlation_id: str,
     started: float,
-    deleted_at: datetime | None = None,
 ) -> Mapping[str, Any] | None:
     """Write derivatives and row while the row is locked: an older version can never overwrite a newer.
 
     Args:
-        known, deleted_at: what was found in the item's place before its original was read.
+        known: the item as it was when its original was counted.
 
     Returns:
         The row as it is now; None where a newer version of the object was faster.
@@ -137,7 +182,7 @@ def settle(
     name: dict[str, Any] = {"user_id": upload.user_id, "item_id": upload.item_id}
     image, thumbnail = items.image_key(**name), items.thumbnail_key(**name)
     with database.transaction() as cursor:
-        row = catalogue.lock(cursor, upload, original, known, correlation_id, deleted_at)
+        row = catalogue.lock(cursor, upload, original, known)
         action = to_do(upload, row)
         if action != "render":  # somebody else was faster
             return row if action == "announce" else None
@@ -156,6 +201,7 @@ def settle(
                 objects.remove(env.media_bucket, image)
                 objects.remove(env.media_bucket, thumbnail)
             catalogue.reject(cursor, upload, row, original)
+        room.settle(cursor, row, original)
     return catalogue.find(upload)
 
 

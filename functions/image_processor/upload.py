@@ -92,7 +92,7 @@ def to_do(upload: Upload, row: Mapping[str, Any] | None) -> ToDo:
     if upload.sequencer is None:
         if row is None:
             return "nothing"
-        if row["status"] == "pending" or (upload.run_id and not row["rendered_by_run"]):
+        if awaits_picture(row) or (upload.run_id and not row["rendered_by_run"]):
             return "render"
         return "announce"
     if row is None:
@@ -102,10 +102,15 @@ def to_do(upload: Upload, row: Mapping[str, Any] | None) -> ToDo:
     return "announce" if is_same_object(upload, row) else "render"
 
 
+def awaits_picture(row: Mapping[str, Any]) -> bool:
+    """Say whether the original of an item is still to be looked at, or waits until there is room for it."""
+    return "pending" in (row["status"], row["held_status"])
+
+
 def is_same_object(upload: Upload, row: Mapping[str, Any]) -> bool:
     """Say whether the row speaks of this very object. It may have learnt of it without a sequencer."""
     return (
-        row["status"] != "pending"
+        not awaits_picture(row)
         and row["object_version"] == upload.version
         and row["object_sequencer"] in {"", upload.sequencer}
     )

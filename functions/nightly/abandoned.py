@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from shared import bus, database, items, objects
+from shared import bus, database, holding, items, objects
 from shared.errors import RejectedError
 from shared.events import ItemRejected
 
@@ -26,7 +26,7 @@ SELECT user_id, item_id, object_key, correlation_id, updated_at FROM items
 """
 
 LOCKED = """
-SELECT status FROM items WHERE user_id = %(user_id)s AND item_id = %(item_id)s FOR UPDATE
+SELECT status, counted_bytes FROM items WHERE user_id = %(user_id)s AND item_id = %(item_id)s FOR UPDATE
 """
 
 
@@ -59,6 +59,8 @@ def _end(row: "DictRow") -> ItemRejected | None:
         now = cursor.execute(LOCKED, names).fetchone()
         if now is None or now["status"] != "pending":
             return None
-        return items.end(
+        ended = items.end(
             cursor, row["user_id"], row["item_id"], "image_processor", "failed", NEVER_CAME, None
         )
+        holding.free_bytes(cursor, row["user_id"], row["item_id"], now["counted_bytes"])
+        return ended

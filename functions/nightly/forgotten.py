@@ -62,6 +62,29 @@ SELECT runs.user_id, runs.run_id, runs.report_key FROM scan_runs AS runs
  LIMIT %(limit)s
 """
 
+# Of Stripe's, what changed somebody's subscription stays: what they have is worked out from all of it.
+WEBHOOKS_OF_ALL = """
+DELETE FROM webhook_events
+ WHERE ctid = ANY (ARRAY(SELECT ctid FROM webhook_events
+                          WHERE received_at < now() - interval '90 days'
+                            AND (provider <> 'stripe' OR outcome IN ('ignored', 'waiting'))
+                          LIMIT %(chunk)s))
+"""
+
+MAILS_OF_ALL = """
+DELETE FROM mails
+ WHERE ctid = ANY (ARRAY(SELECT ctid FROM mails
+                          WHERE created_at < now() - interval '400 days'
+                          LIMIT %(chunk)s))
+"""
+
+MAIL_EVENTS_OF_ALL = """
+DELETE FROM email_events
+ WHERE ctid = ANY (ARRAY(SELECT ctid FROM email_events
+                          WHERE occurred_at < now() - interval '400 days'
+                          LIMIT %(chunk)s))
+"""
+
 REMOVE = "DELETE FROM scan_runs WHERE user_id = %(user_id)s AND run_id = %(run_id)s"
 
 

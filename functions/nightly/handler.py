@@ -82,6 +82,9 @@ def chores(env: Env, go_on: Callable[[], bool]) -> Mapping[str, Chore]:
         "receipts": partial(forgotten.rows, forgotten.RECEIPTS_OF_ALL, go_on),
         "results": partial(forgotten.rows, forgotten.RESULTS_OF_ALL, go_on),
         "findings": partial(forgotten.rows, forgotten.FINDINGS_OF_ALL, go_on),
+        "webhooks": partial(forgotten.rows, forgotten.WEBHOOKS_OF_ALL, go_on),
+        "mails": partial(forgotten.rows, forgotten.MAILS_OF_ALL, go_on),
+        "mail_events": partial(forgotten.rows, forgotten.MAIL_EVENTS_OF_ALL, go_on),
         "old_runs": partial(forgotten.runs, env.media_bucket, go_on),
     }
 

@@ -123,7 +123,7 @@ def estimated(asked: RunInput, event: ToPlan) -> tuple[Estimate, int | None]:
     # A new analysis has a new text, and so needs a new vector.
     vectors = max(counted["embeddings"], counted["analyses"]) if "embed" in asked.stages else 0
     found = plan.estimate(counted["items"], counted["analyses"], vectors, per_analysis, per_vector)
-    left = selection.left_usd(asked.owner)
+    left = selection.left(asked.owner)
     plan.refuse_too_dear(asked, found, per_analysis, left)
     return found, plan.affordable(asked, found, left)
 

@@ -110,20 +110,30 @@ def estimate(
     )
 
 
-def refuse_too_dear(asked: RunInput, found: Estimate, per_analysis: Average, left_usd: float | None) -> None:
-    """Refuse a run that would cost more than was allowed, or more than its owner may still spend.
+@dataclass(frozen=True)
+class Left:
+    """US dollars that may still be spent this month.
 
-    Args:
-        left_usd: of the owner's month; None where there is no limit.
+    Attributes:
+        own: by the run's owner; None where there is no limit.
+        shared: by everybody here together. Nobody but the operator is told the figure.
+    """
+
+    own: float | None
+    shared: float
+
+
+def refuse_too_dear(asked: RunInput, found: Estimate, per_analysis: Average, left: Left) -> None:
+    """Refuse a run that would cost more than was allowed, or more than may still be spent.
 
     Raises:
         OverBudgetError: it would, or nobody knows what it costs and there is a limit.
     """
-    limits = [limit for limit in (asked.max_cost_usd, left_usd) if limit is not None]
+    limits = [limit for limit in (asked.max_cost_usd, left.own) if limit is not None]
     if found.analyses and per_analysis.usd is None and limits:
+        way = "run it without max_cost_usd" if left.own is None else "choose another model"
         raise OverBudgetError(
-            "unknown_price",
-            "The price of the model is not known, so that no limit can be kept: run it without max_cost_usd.",
+            "unknown_price", f"The price of the model is not known, so that no limit can be kept: {way}."
         )
     if asked.trim:
         return
@@ -132,18 +142,24 @@ def refuse_too_dear(asked: RunInput, found: Estimate, per_analysis: Average, lef
             "over_max_cost",
             f"It would cost about {found.usd:.2f} US dollars, and may cost {asked.max_cost_usd:.2f} at most.",
         )
-    if left_usd is not None and found.usd > left_usd:
+    if left.own is not None and found.usd > max(left.own, 0):
         raise OverBudgetError(
             "over_budget",
-            f"It would cost about {found.usd:.2f} US dollars; {max(left_usd, 0):.2f} of this month are left.",
+            f"It would cost about {found.usd:.2f} US dollars; {max(left.own, 0):.2f} of this month are left.",
+        )
+    if found.usd > max(left.shared, 0):
+        raise OverBudgetError(
+            "over_budget",
+            f"It would cost about {found.usd:.2f} US dollars, and of the budget that everybody here shares "
+            "less is left this month.",
         )
 
 
-def affordable(asked: RunInput, found: Estimate, left_usd: float | None) -> int | None:
+def affordable(asked: RunInput, found: Estimate, left: Left) -> int | None:
     """Return how many items a trimmed run may take; None where all of them fit."""
     if not asked.trim or not found.items:
         return None
-    limit = min(limit for limit in (asked.max_cost_usd, left_usd) if limit is not None)
+    limit = min(limit for limit in (asked.max_cost_usd, left.own, left.shared) if limit is not None)
     if found.usd <= limit:
         return None
     return max(math.floor(max(limit, 0) / (found.usd / found.items)), 0)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared import database, runs
+from functions.scan_planner.plan import Left
+from shared import database, quotas, runs
 from shared.runs import EVERYBODY, RunInput
 
 if TYPE_CHECKING:
@@ -107,13 +108,6 @@ SELECT count(*) AS calls, avg(input_tokens) AS input_tokens, avg(output_tokens) 
          LIMIT 1000) AS latest
 """
 
-SPENT = """
-SELECT coalesce(sum(cost_usd), 0) AS usd FROM usage_ledger
- WHERE user_id = %(user_id)s AND occurred_at >= date_trunc('month', now())
-"""
-
-LIMIT = "SELECT usage_limits FROM user_profiles WHERE user_id = %(user_id)s"
-
 FIRST: Key = ("", "00000000-0000-0000-0000-000000000000")
 
 
@@ -183,13 +177,12 @@ def average(user_id: str, stage: str, provider: str, model: str) -> "DictRow | N
     )
 
 
-def left_usd(user_id: str) -> float | None:
-    """Return what an owner may still spend on models this month; None where there is no limit."""
+def left(user_id: str) -> Left:
+    """Return what may still be spent on models this month; what is set aside for calls counts as spent."""
+    everybody = quotas.budget()
+    assert everybody.limit is not None  # noqa: S101 - the deployment has a budget, if one of nothing
+    shared = float(everybody.limit - everybody.used)
     if user_id == EVERYBODY:
-        return None
-    profile = database.fetch_one(LIMIT, {"user_id": user_id})
-    limit = profile["usage_limits"].get("model_usd_per_month") if profile else None
-    if limit is None:
-        return None
-    spent = database.fetch_one(SPENT, {"user_id": user_id})
-    return float(limit) - float(spent["usd"] if spent else 0)
+        return Left(None, shared)
+    (own,) = (quota for quota in quotas.standing(user_id) if quota.meter == "model_usd")
+    return Left(None if own.limit is None else float(own.limit - own.used), shared)

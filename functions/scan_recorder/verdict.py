@@ -18,6 +18,10 @@ REJECTED = {
 }
 """What the stages say of an item that can never be done as it is: its own fault, and no error."""
 
+OVER_QUOTA = "over_quota"
+"""The code of an item that was not done because it did not fit into what its owner may have, or everybody:
+worth a replay, once it does."""
+
 
 class Failure(BaseModel):
     """A stage that raised: the error's name, and Lambda's JSON about it."""
@@ -52,6 +56,10 @@ def judge(results: Mapping[str, Mapping[str, Any]], failure: Failure | None) -> 
         stages[failure.stage] = "failed"
         return Verdict("failed", stages, failure.stage, clean(failure.error)[:100], message(failure.cause))
     for stage, outcome in stages.items():
+        if outcome == "failed":
+            sentence = clean(str(results[stage].get("reason") or ""))[:MAX_MESSAGE]
+            return Verdict("failed", stages, stage, OVER_QUOTA, sentence or None)
+    for stage, outcome in stages.items():
         if outcome == "rejected":
             code = results[stage].get("code") or results[stage].get("status")
             return Verdict("rejected", stages, stage, clean(str(code)))
@@ -76,6 +84,10 @@ def message(cause: str) -> str:
 
 def _of_stage(stage: str, result: Mapping[str, Any]) -> str:
     status = result.get("status")
+    # Whether the item waits for it by itself, or is as it was before. Not by the status: what waits for a
+    # later stage was rendered all the same.
+    if result.get("code") == OVER_QUOTA:
+        return "failed"
     if status in REJECTED.get(stage, ()):
         return "rejected"
     return "ignored" if status == "ignored" else "done"

@@ -1,4 +1,7 @@
-"""The net under lost messages: send round again what sits still, and finish what nobody finished."""
+"""The net under lost messages: send round again what sits still, and finish what nobody finished.
+
+What waits because it did not fit into what its owner may have is sent on here too, once there is room.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +10,12 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Field
 
-from functions.sweeper import executions, queues, rows
+from functions.sweeper import budget, executions, held, queues, rows
 from functions.sweeper.rows import Stuck
 from functions.sweeper.stillness import STAGES, Todo, to_do
-from shared import bus, objects
+from shared import bus, objects, quotas
 from shared.envelopes import Message, respond
+from shared.events import UserId
 from shared.settings import Settings
 
 logger = Logger()
@@ -29,9 +33,17 @@ class Env(Settings):
     times: int = Field(alias="SWEEP_TIMES", ge=1)
 
 
-def process(seconds_left: Callable[[], float]) -> dict[str, int]:
+def process(seconds_left: Callable[[], float], user_id: str | None = None) -> dict[str, int]:
+    """Sweep everything; for a user whose limits have changed only what they wait for."""
     env = Env.load()
-    swept = dict.fromkeys(("sent", "asked", "failed", "waiting", "runs"), 0)
+    swept = dict.fromkeys(("sent", "asked", "failed", "waiting", "runs", "expired", "resumed"), 0)
+    swept["expired"] = quotas.expire()
+    if user_id is None:
+        budget.tell()
+    swept["resumed"] = held.resume(user_id, env.anyway_seconds, lambda: seconds_left() > RESERVE_SECONDS)
+    if user_id is not None:
+        logger.info("swept", counts=swept)
+        return swept
     swept["runs"] = executions.settle()
     for status, stage in STAGES.items():
         empty = queues.is_empty(stage)
@@ -73,13 +85,15 @@ def ask(item: Stuck) -> bool:
     return event is not None
 
 
-class Scheduled(BaseModel):
-    """What a schedule says: nothing but that it is time."""
+class ToSweep(BaseModel):
+    """What a schedule says, which is nothing; or `LimitsChanged`, which says whose."""
+
+    user_id: UserId | None = None
 
 
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    def sweep(_: Message[Scheduled]) -> dict[str, int]:
-        return process(lambda: context.get_remaining_time_in_millis() / 1000)
+    def sweep(message: Message[ToSweep]) -> dict[str, int]:
+        return process(lambda: context.get_remaining_time_in_millis() / 1000, message.body.user_id)
 
-    return respond(event, context, Scheduled, sweep)
+    return respond(event, context, ToSweep, sweep)

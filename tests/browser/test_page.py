@@ -5,11 +5,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.visit import READY, Visit
 from tests.flow.people import Person
+from tests.local.running import Running
 
 Visiting = Callable[..., Visit]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -235,6 +237,25 @@ def test_problems_are_told_with_the_reference_to_quote(visit: Visiting, anna: Pe
     expect(alert.get_by_role("button", name="Copy")).to_be_visible()
 
 
+def test_what_does_not_fit_into_the_plan_says_so_and_is_not_tried_again(
+    visit: Visiting, somebody: Person, system: Running, photos: Path
+) -> None:
+    tab = visit(somebody)
+    tab.expected = ("the server responded with a status of 429",)
+    limits = "UPDATE user_profiles SET usage_limits = usage_limits || '{\"items\": 1}' WHERE email = %s"
+    with psycopg.connect(system.info["database_url"], autocommit=True) as database:
+        assert database.execute(limits, (somebody.email,)).rowcount == 1
+    tab.page.locator("#files").set_input_files([photos / "chelsea.png", photos / "rocket.jpg"])
+    uploads = tab.page.get_by_role("complementary", name="Uploads")
+    expect(uploads).to_contain_text("1 picture uploaded, 1 not")
+    expect(uploads).to_contain_text("You have 1 of 1 items, and one more does not fit.")
+    assert len([each for each in tab.requests if each.url.endswith("/items") and each.method == "POST"]) == 2
+    alert = tab.page.get_by_role("alert")
+    expect(alert).to_contain_text("There is no room left for that")
+    alert.get_by_role("link", name="See what is used").click()
+    expect(tab.page.get_by_role("progressbar", name="Pictures: share of the limit")).to_have_class("full")
+
+
 def test_a_moment_s_failure_is_not_even_seen(visit: Visiting, anna: Person) -> None:
     tab = visit(anna)
     tab.expected = ("the server responded with a status of 503",)
@@ -318,6 +339,18 @@ def test_everything_can_be_taken_along_and_deleted(visit: Visiting, somebody: Pe
     expect(tab.page.get_by_role("heading", name="Everything is deleted")).to_be_visible()
     expect(tab.page.get_by_text("Receipt")).to_be_visible()
     assert tab.page.evaluate("sessionStorage['magpie.tokens']") is None
+
+
+def test_what_one_is_written_about_is_so_as_soon_as_it_is_said(visit: Visiting, somebody: Person) -> None:
+    tab = visit(somebody)
+    tab.page.evaluate("location.hash = '#/account'")
+    box = tab.page.get_by_role("checkbox", name="When a scan or another run of mine has ended")
+    expect(box).not_to_be_checked()
+    with tab.page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        box.check()
+    tab.page.reload()
+    expect(box).to_be_checked()
+    assert somebody.get("/me")["notifications"] == {"scan_complete": True, "quota": False}
 
 
 PAGES = {

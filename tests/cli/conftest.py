@@ -153,6 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer()
 
     do_POST = do_GET  # noqa: N815
+    do_PATCH = do_GET  # noqa: N815
 
     def _answer(self) -> None:
         parts = urlsplit(self.path)

@@ -64,6 +64,19 @@ def test_trouble_that_does_not_pass_ends_in_one_error(api, magpie, pauses):
     assert len(pauses) == ATTEMPTS - 1
 
 
+def test_what_does_not_fit_into_a_plan_is_not_asked_again(api, magpie, pauses):
+    sentence = "You have 2 of 2 items, and one more does not fit."
+    problem = {"type": "urn:problem-type:magpie:over-quota", "status": 429, "detail": sentence}
+    magpie.answers["POST", "/items"] = lambda request: (429, problem)
+
+    with pytest.raises(ApiError) as raised:
+        api.new_item("a.png", 5, "key")
+
+    assert (raised.value.code, raised.value.message, raised.value.status) == ("over_quota", sentence, 429)
+    assert pauses == []
+    assert len(magpie.asked("POST", "/items")) == 1
+
+
 def test_what_does_not_pass_is_not_asked_again(api, magpie, pauses):
     magpie.trouble += [("GET", "/items", 500, {})]
 

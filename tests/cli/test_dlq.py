@@ -17,6 +17,7 @@ from moto.core.base_backend import BackendDict
 
 from cli import letters
 from local.aws import Endpoint
+from local.mail import MailStore
 from local.messages import MessageStore
 from local.patches import Patches
 from local.users import UserStore
@@ -120,6 +121,7 @@ def endpoint(tmp_path: Path) -> Iterator[Sqs]:
             invoke=nothing,
             messages=store,
             users=UserStore(tmp_path / "users.json", ACCOUNT, REGION),
+            mails=MailStore(tmp_path / "mail", ACCOUNT, REGION),
             sign_in=nothing,
         )
         served.start()

@@ -11,7 +11,7 @@ from cli.output import age, duration, plain, short_ids, size, write_json
 @pytest.mark.parametrize(
     ("count", "words"),
     [(None, ""), (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_345, "12 kB"), (999_499, "999 kB"),
-     (999_600, "1.0 MB"), (4_560_000, "4.6 MB"), (2_000_000_000_000, "2000 GB")],
+     (999_600, "1.0 MB"), (4_560_000, "4.6 MB"), (2_000_000_000_000, "2.0 TB")],
 )  # fmt: skip
 def test_sizes_are_readable(count, words):
     assert size(count) == words

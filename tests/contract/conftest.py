@@ -38,11 +38,18 @@ class Document:
         redrives = [queue["Properties"].get("RedrivePolicy") for queue in queues]
         return {named(redrive["deadLetterTargetArn"]) for redrive in redrives if redrive}
 
+    def common_environment(self) -> dict[str, Any]:
+        """The variables that every function gets."""
+        return dict(self.body["Globals"]["Function"]["Environment"]["Variables"])
+
+    def own_environment(self, function: str) -> dict[str, Any]:
+        """The variables that a function gets besides."""
+        properties = self.body["Resources"][function]["Properties"]
+        return dict(properties.get("Environment", {}).get("Variables", {}))
+
     def environment(self, function: str) -> dict[str, Any]:
-        """The variables that a function gets, Globals merged in."""
-        common = self.body["Globals"]["Function"]["Environment"]["Variables"]
-        own = self.body["Resources"][function]["Properties"].get("Environment", {}).get("Variables", {})
-        return {**common, **own}
+        """All variables that a function gets."""
+        return {**self.common_environment(), **self.own_environment(function)}
 
 
 def named(value: Any) -> str:

@@ -61,8 +61,17 @@ def test_browsers_are_told_of_every_web_origin_and_method(deployed: dict[str, An
     assert split in ([",", "https://one.example,https://two.example"], [",", {"Ref": "AllowedOrigins"}])
 
 
-OPEN = {"/", "/docs", "/health", "/openapi.json", "/version", "/web/{proxy+}"}
-"""What can be asked for without a token."""
+OPEN = {
+    "/",
+    "/docs",
+    "/health",
+    "/openapi.json",
+    "/version",
+    "/web/{proxy+}",
+    "/webhooks/sns",
+    "/webhooks/stripe",
+}
+"""What can be asked for without a token: the page, and what others sign in their own way."""
 
 
 def test_every_other_route_checks_a_token(deployed: dict[str, Any]) -> None:

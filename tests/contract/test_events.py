@@ -185,7 +185,8 @@ def http_requests() -> list[Path]:
 @pytest.mark.parametrize("path", http_requests(), ids=name)
 def test_an_http_request_has_the_shape_that_api_gateway_sends(path: Path, document: Document) -> None:
     request = json.loads(path.read_text())
-    events = document.body["Resources"]["Api"]["Properties"]["Events"].values()
+    functions = {folder(name): each for name, each in document.functions().items()}
+    events = functions[path.parent.name]["Properties"]["Events"].values()
     routes = {f"{event['Properties']['Method']} {event['Properties']['Path']}": event for event in events}
     assert request["version"] == "2.0"
     context = request["requestContext"]

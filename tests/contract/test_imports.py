@@ -27,6 +27,7 @@ HEAVY = {
     "psycopg",
     "puremagic",
     "pygal",
+    "stripe",
     "voyageai",
 }
 """Packages that are imported where they are used, and not before."""

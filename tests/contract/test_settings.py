@@ -53,9 +53,12 @@ def test_a_function_is_given_every_variable_that_it_needs(document: Document) ->
 
 
 def test_a_function_is_given_no_variable_that_nobody_reads(document: Document) -> None:
-    for name in document.functions():
-        unread = set(document.environment(name)) - POWERTOOLS - aliases(folder(name), required_only=False)
+    read = {name: aliases(folder(name), required_only=False) for name in document.functions()}
+    for name, known in read.items():
+        unread = set(document.own_environment(name)) - POWERTOOLS - known
         assert unread == set(), f"the template gives {name} what it does not read"
+    # What every function gets, some may do without.
+    assert set(document.common_environment()) - POWERTOOLS <= set().union(*read.values())
 
 
 def test_what_the_template_gives_makes_sense_to_the_settings(

@@ -19,8 +19,8 @@ INSERT INTO model_replies (user_id, sha256, prompt_hash, provider, model, reply)
 VALUES (%(user)s, 'ab', 'hash', 'offline', 'offline-1', '{"said": "ö"}');
 INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens, cost_usd)
 VALUES (%(user)s, %(item)s, 'analyzer', 'anthropic', 'claude', 1200, 0.001234567);
-INSERT INTO user_profiles (user_id, email, email_key, subscription_tier, usage_limits)
-VALUES (%(user)s, %(email)s, %(email)s, 'free', '{"items": 2000}');
+INSERT INTO user_profiles (user_id, email, email_key, subscription_tier, usage_limits, stripe_customer_id)
+VALUES (%(user)s, %(email)s, %(email)s, 'free', '{"items": 2000}', 'cus_' || %(user)s);
 INSERT INTO audit_log (user_id, event, outcome) VALUES (%(user)s, 'signed_in', 'allowed');
 INSERT INTO deleted_items (user_id, item_id, object_key) VALUES (%(user)s, gen_random_uuid(), 'gone');
 INSERT INTO exports (user_id, export_id, status, finished_at)
@@ -34,6 +34,16 @@ VALUES (%(user)s, %(run)s, %(item)s, %(user)s, 'done', now());
 INSERT INTO scan_findings (user_id, run_id, kind, subject, run_owner)
 VALUES (%(user)s, %(run)s, 'missing', 'key', %(user)s);
 INSERT INTO sweeps (user_id, item_id, status) VALUES (%(user)s, %(item)s, 'processed');
+INSERT INTO usage_counters (user_id, meter, used) VALUES (%(user)s, 'items', 2);
+INSERT INTO quota_reservations (user_id, reservation_id, stage, period, usd, expires_at)
+VALUES (%(user)s, gen_random_uuid(), 'analyzer', '2026-11', 0, now());
+INSERT INTO webhook_events (provider, event_id, user_id, event_type, subject, occurred_at, body)
+VALUES ('stripe', 'evt_' || %(user)s, %(user)s, 'invoice.paid', 'cus_1', now(), '{"name": "\u00f6"}');
+INSERT INTO mails (user_id, mail_id, kind, occasion, status, message_id, region, sent_at)
+VALUES (%(user)s, gen_random_uuid(), 'scan_complete', %(run)s::text, 'sent', 'message-' || %(user)s,
+        'us-east-1', now());
+INSERT INTO email_events (event_id, address_key, user_id, message_id, event_type, occurred_at)
+VALUES ('delivered-' || %(user)s, 'ab', %(user)s, 'message-' || %(user)s, 'Delivery', now());
 INSERT INTO imports (user_id, import_id, fingerprint, name)
 VALUES (%(user)s, %(imported)s, 'ab', 'collection.db');
 INSERT INTO import_items (user_id, item_id, import_id, source, updated_at, embedding)

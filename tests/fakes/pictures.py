@@ -55,6 +55,8 @@ def picture(
         "thumbnail_width": 512,
         "thumbnail_height": 341,
     } | columns
+    if row["status"] == "over_quota":
+        row.setdefault("held_status", "analyzed")
     db.execute(
         sql.SQL("INSERT INTO items ({}) VALUES ({})").format(
             sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join(map(sql.Placeholder, row))

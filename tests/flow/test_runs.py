@@ -1,7 +1,11 @@
 """A run through the whole local stack: asked of the API, run by the machine in functions' processes."""
 
+import json
+from typing import Any
+
 import pytest
 
+from cli.app import main
 from tests.flow.test_flow import picture, rows
 from tests.local.running import Running, wait_until
 
@@ -10,7 +14,10 @@ pytestmark = pytest.mark.stack
 ENDED = {"succeeded", "failed", "cancelled", "planned", "timed_out"}
 
 
-def test_a_run_over_what_is_there_ends_with_its_counts_and_a_report(system: Running, bert) -> None:
+def test_a_run_over_what_is_there_ends_with_its_counts_a_report_and_a_mail(
+    system: Running, bert, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bert.ask("PATCH", "/me", {"notifications": {"scan_complete": True}}).status == 200
     ids = [bert.upload(picture(f"run {number}")) for number in range(3)]
     for item_id in ids:
         bert.wait(item_id, "ready")
@@ -41,6 +48,21 @@ def test_a_run_over_what_is_there_ends_with_its_counts_and_a_report(system: Runn
     (count,) = rows(system, "SELECT count(*) FROM analyses WHERE item_id = ANY (%s)", ids)
     assert count["count"] == 3
     assert [item["status"] for item in (bert.get(f"/items/{item_id}") for item_id in ids)] == ["ready"] * 3
+
+    def sent() -> list[dict[str, Any]]:
+        capsys.readouterr()
+        assert main(["mail", "list", "--json", "--data", str(system.data)]) == 0
+        mails = json.loads(capsys.readouterr().out)["mails"]
+        return [mail for mail in mails if mail["to"] == [bert.email]]
+
+    (mail,) = wait_until(sent, 30)
+    assert mail["subject"] == "Your reprocessing is done: 3 pictures"
+    assert mail["tags"] == {"user_id": bert.sub, "kind": "scan_complete"}
+    # What SES says of it comes back by the default bus, and is written down.
+    (event,) = wait_until(
+        lambda: rows(system, "SELECT * FROM email_events WHERE message_id = %s", mail["message_id"]), 30
+    )
+    assert (event["event_type"], event["user_id"]) == ("Delivery", bert.sub)
 
 
 def test_a_cancelled_run_is_reported_by_way_of_its_queue(system: Running, bert) -> None:

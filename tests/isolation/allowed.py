@@ -32,6 +32,21 @@ _SCHEDULE = (
     "anything of it"
 )
 
+_WEBHOOK = (
+    "what a provider told is not known to be anybody's before it has been read; it is named by the provider "
+    "and the event's id, and nobody is shown anything of it"
+)
+
+_CUSTOMER = (
+    "events of one of Stripe's customers say themselves whose they are; only then anything is written for "
+    "that user, and nobody is shown anything of it"
+)
+
+_OPERATOR_ASKS = (
+    "what an operator asks for by `magpie webhooks`, with credentials that may invoke the function; no route "
+    "of the API leads there"
+)
+
 _OF_AGE = (
     "everybody's rows of some kind go when they are of an age, whoever they belong to; nobody is shown "
     "anything of them"
@@ -54,6 +69,7 @@ STATEMENTS: tuple[Allowed, ...] = (
     Allowed("shared.progress", "FAILURES_OF_ALL", _OPERATOR),
     Allowed("functions.sweeper.rows", "STUCK_OF_ALL", _SCHEDULE),
     Allowed("functions.sweeper.executions", "OPEN_OF_ALL", _SCHEDULE),
+    Allowed("functions.sweeper.held", "WAITING_OF_ALL", _SCHEDULE),
     Allowed("functions.nightly.abandoned", "ABANDONED_OF_ALL", _SCHEDULE),
     Allowed("functions.nightly.unfinished", "HALF_DONE_OF_ALL", _SCHEDULE),
     Allowed("functions.nightly.unfinished", "UNFINISHED_OF_ALL", _SCHEDULE),
@@ -61,9 +77,44 @@ STATEMENTS: tuple[Allowed, ...] = (
     Allowed("functions.nightly.forgotten", "RECEIPTS_OF_ALL", _OF_AGE),
     Allowed("functions.nightly.forgotten", "RESULTS_OF_ALL", _OF_AGE),
     Allowed("functions.nightly.forgotten", "FINDINGS_OF_ALL", _OF_AGE),
+    Allowed("functions.nightly.forgotten", "WEBHOOKS_OF_ALL", _OF_AGE),
+    Allowed("functions.nightly.forgotten", "MAILS_OF_ALL", _OF_AGE),
+    Allowed("functions.nightly.forgotten", "MAIL_EVENTS_OF_ALL", _OF_AGE),
     Allowed("functions.nightly.forgotten", "OLD_RUNS_OF_ALL", _SCHEDULE),
     Allowed("functions.scan_tick.due", "DUE_OF_ALL", _SCHEDULE),
+    Allowed("shared.webhooks", "STORE_OF_ALL", _WEBHOOK),
+    Allowed("shared.webhooks", "PUBLISHED_OF_ALL", _WEBHOOK),
+    Allowed("shared.webhooks", "MARK_OF_ALL", _WEBHOOK),
+    Allowed("shared.outcomes", "HANDLED_OF_ALL", _WEBHOOK),
+    Allowed("functions.billing.store", "EVENT_OF_ALL", _WEBHOOK),
+    Allowed("functions.billing.store", "EVENTS_OF_ALL", _CUSTOMER),
+    Allowed("functions.billing.store", "LINKED_OF_ALL", _CUSTOMER),
+    Allowed("functions.billing.store", "ATTRIBUTE_OF_ALL", _CUSTOMER),
+    Allowed("functions.billing.store", "FORGET_OF_ALL", _CUSTOMER),
+    Allowed("functions.webhooks.rows", "NEWEST_OF_ALL", _OPERATOR_ASKS),
+    Allowed("functions.webhooks.rows", "OLDEST_OF_ALL", _OPERATOR_ASKS),
+    Allowed("functions.webhooks.rows", "NAMED_OF_ALL", _OPERATOR_ASKS),
+    Allowed("functions.webhooks.rows", "PUBLISHED_OF_ALL", _OPERATOR_ASKS),
+    Allowed("functions.email_events.deliveries", "BODY_OF_ALL", _WEBHOOK),
+    Allowed("functions.email_events.deliveries", "FORGET_OF_ALL", _WEBHOOK),
+    Allowed(
+        "functions.email_events.store",
+        "KEEP_OF_ALL",
+        "SES names a mail and an event, and only some of its events say whose they are: that is added where "
+        "it was missing, and never changed",
+    ),
+    Allowed("shared.quotas", "EXPIRED_OF_ALL", _OF_AGE),
+    Allowed(
+        "shared.quotas",
+        "BUDGET_OF_ALL",
+        "the counter of the whole deployment, whose owner '*' is nobody; a user hears that it is used up",
+    ),
 )
+
+FUNCTIONS = {
+    "count_money_of_all": "the counter of the whole deployment, whose owner '*' is nobody: a sum and no more",
+}
+"""Functions of the database that write a row of no user, each with its reason."""
 
 SENDERS = {
     "functions/migrate/runner.py": "sends the migrations, whose functions are checked where they are written",

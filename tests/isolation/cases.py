@@ -116,6 +116,7 @@ CASES: dict[str, Callable[[Names], list[Ask]]] = {
     "GET /categories": lambda names: [get("/categories"), get("/categories", limit=1)],
     "GET /usage": lambda names: [get("/usage")],
     "GET /me": lambda names: [get("/me")],
+    "PATCH /me": lambda names: [Ask("PATCH", "/me", body={"notifications": {"scan_complete": True}})],
     "GET /me/erasure": lambda names: [get("/me/erasure")],
     "GET /export": lambda names: [get("/export", wait=0)],
     "GET /runs": lambda names: [get("/runs"), get("/runs", limit=1)],
@@ -159,6 +160,8 @@ CASES: dict[str, Callable[[Names], list[Ask]]] = {
         post(f"/imports/{names.imported}/items", {"items": [_coming(), _coming()]}, names=True),
     ],
     "POST /imports/<import_id>/undo": lambda names: [post(f"/imports/{names.imported}/undo", names=True)],
+    "POST /billing/checkout": lambda names: [post("/billing/checkout", {"tier": "plus"})],
+    "POST /billing/portal": lambda names: [post("/billing/portal")],
     "DELETE /items/<item_id>": lambda names: [Ask("DELETE", f"/items/{names.copy}", names=True)],
     "DELETE /me": lambda names: [Ask("DELETE", "/me", {"wait": 0})],
 }

@@ -20,9 +20,10 @@ Database = psycopg.Connection[dict[str, Any]]
 
 
 @pytest.fixture
-def world(aws: Aws, db: Database, function_env: Callable[..., dict[str, str]]) -> World:
+def world(aws: Aws, db: Database, function_env: Callable[..., dict[str, str]], stripe_url: str) -> World:
     # What the API needs, and the functions that stand behind it.
-    environment = function_env("Eraser") | function_env("Api", EMBEDDER="offline")
+    api = {"EMBEDDER": "offline", "STRIPE_BASE_URL": stripe_url}
+    environment = function_env("Eraser") | function_env("Api", **api)
     return World(aws, db, environment["USER_POOL_CLIENT_ID"])
 
 

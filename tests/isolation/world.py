@@ -45,8 +45,10 @@ INSERT INTO model_replies (user_id, sha256, prompt_hash, provider, model, reply)
 VALUES (%(user)s, %(sha256)s, 'hash', 'offline', 'measured-1', %(token)s);
 INSERT INTO usage_ledger (user_id, item_id, stage, provider, model, input_tokens, cost_usd)
 VALUES (%(user)s, %(item)s, 'analyzer', 'anthropic', 'model-' || %(token)s, 1200, 0.001234567);
-INSERT INTO user_profiles (user_id, email, email_key, subscription_tier, usage_limits)
-VALUES (%(user)s, %(token)s || '@example.com', %(token)s || '@example.com', 'free', '{"items": 2000}');
+INSERT INTO user_profiles (user_id, email, email_key, subscription_tier, usage_limits, stripe_customer_id,
+                           subscription_status)
+VALUES (%(user)s, %(token)s || '@example.com', %(token)s || '@example.com', 'free', '{"items": 2000}',
+        'cus_' || %(token)s, 'canceled');
 INSERT INTO audit_log (user_id, event, outcome, detail)
 VALUES (%(user)s, 'signed_in', 'allowed', jsonb_build_object('client', %(token)s::text));
 INSERT INTO deleted_items (user_id, item_id, object_key, objects_removed_at)
@@ -67,6 +69,16 @@ VALUES (%(user)s, %(run)s, %(item)s, %(user)s, 'failed', 'embed', 'broken', 'for
 INSERT INTO scan_findings (user_id, run_id, kind, subject, run_owner)
 VALUES (%(user)s, %(run)s, 'missing', %(user)s || '/images/1.jpg', %(user)s);
 INSERT INTO sweeps (user_id, item_id, status) VALUES (%(user)s, %(item)s, 'processed');
+INSERT INTO usage_counters (user_id, meter, used) VALUES (%(user)s, 'items', 1);
+INSERT INTO quota_reservations (user_id, reservation_id, stage, period, usd, expires_at)
+VALUES (%(user)s, gen_random_uuid(), %(token)s, '2026-11', 0, now() + interval '1 day');
+INSERT INTO webhook_events (provider, event_id, user_id, event_type, subject, occurred_at, body)
+VALUES ('stripe', 'evt_' || %(token)s, %(user)s, 'invoice.paid', 'cus_' || %(token)s, now(), %(token)s);
+INSERT INTO mails (user_id, mail_id, kind, occasion, status, message_id, region, sent_at)
+VALUES (%(user)s, gen_random_uuid(), 'scan_complete', %(run)s, 'sent', 'message-' || %(token)s, 'us-east-1',
+        now());
+INSERT INTO email_events (event_id, address_key, user_id, message_id, event_type, occurred_at)
+VALUES ('delivered-' || %(token)s, %(token)s, %(user)s, 'message-' || %(token)s, 'Delivery', now());
 INSERT INTO imports (user_id, import_id, fingerprint, name)
 VALUES (%(user)s, %(imported)s, repeat('5e', 32), %(token)s || '.db');
 INSERT INTO import_items (user_id, item_id, import_id, source, updated_at, sha256)

@@ -30,7 +30,8 @@ class Running:
 
     def __init__(self, data: Path, *arguments: str, template: Path = SMALL, **environment: str) -> None:
         self.data = data
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "ANTHROPIC_", "VOYAGE_"))}
+        others = ("AWS_", "ANTHROPIC_", "VOYAGE_", "STRIPE_")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         self.errors = data.with_name(f"{data.name}.stderr")
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(

@@ -291,3 +291,8 @@ def test_the_stacks_own_page_may_upload_and_sign_in(stack):
         stack, "/", "POST", Origin=origin, X_Amz_Target=target, Content_Type="application/x-amz-json-1.1"
     )
     assert answer.headers["access-control-allow-origin"] == origin
+
+
+def test_a_certificate_that_nothing_was_signed_with_is_not_there(stack):
+    url = f"{stack.aws_url}/SimpleNotificationService-{'0' * 32}.pem"
+    assert urllib3.request("GET", url, retries=False).status == 404

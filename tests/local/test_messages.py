@@ -269,9 +269,15 @@ class Lambda:
 def poll(queues: Queues) -> Iterator[Callable[..., Poller]]:
     pollers: list[Poller] = []
 
-    def poll(function: Callable[[bytes], Result], concurrency: int = 1, **settings: Any) -> Poller:
+    def poll(
+        function: Callable[[bytes], Result],
+        concurrency: int = 1,
+        *,
+        more_to_come: Callable[[], bool] = lambda: True,
+        **settings: Any,
+    ) -> Poller:
         source = QueueSource("Test", "Test", f"{ARN}jobs", **{"partial": True, **settings})
-        poller = Poller(source, queues.store, function, concurrency)
+        poller = Poller(source, queues.store, function, concurrency, more_to_come=more_to_come)
         pollers.append(poller)
         poller.start()
         return poller
@@ -405,6 +411,49 @@ def test_a_window_gathers_what_comes_in_it(queues, poll):
     wait_until(lambda: not queues.bodies())
     assert function.bodies == ["a", "b", "c"]
     assert len(function.events) == 1
+
+
+def test_a_window_ends_when_nothing_more_is_on_its_way(queues, poll):
+    function, at_work = Lambda(), threading.Event()
+    at_work.set()
+    poller = poll(function, batch_size=100, window=300, more_to_come=at_work.is_set)
+    queues.send("a")
+    wait_until(lambda: not queues.jobs._messages[0].visible)  # taken, and more may come
+    queues.send("b")
+    wait_until(lambda: not queues.jobs._messages[1].visible)
+    assert function.events == []
+    at_work.clear()
+    poller.wake()
+    wait_until(lambda: not queues.bodies())
+    assert function.bodies == ["a", "b"]
+    assert len(function.events) == 1
+
+
+def test_a_message_that_waits_for_its_next_try_keeps_nobody_waiting(queues):
+    at_rest, gate = threading.Event(), threading.Event()
+
+    def function(payload: bytes) -> Result:
+        gate.wait(10)
+        return Result(b"{}", "Unhandled", "id")
+
+    source = QueueSource("Test", "Test", f"{ARN}jobs", partial=True)
+    poller = Poller(source, queues.store, function, 1, idle=at_rest.set)
+    assert not poller.at_work()
+    queues.send("one")
+    assert poller.at_work()
+    poller.start()
+    try:
+        wait_until(lambda: not queues.jobs._messages[0].visible)
+        assert poller.at_work()
+        assert not at_rest.is_set()
+        gate.set()
+        assert at_rest.wait(5)
+        assert queues.bodies() == ["one"]
+        assert not poller.at_work()
+    finally:
+        gate.set()
+        poller.stop()
+        poller.join()
 
 
 def test_a_full_batch_does_not_wait_for_its_window(queues, poll):

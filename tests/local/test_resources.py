@@ -44,6 +44,11 @@ def mutated(path: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None]
     return load(changed)
 
 
+def subscription(protocol: str, endpoint: Any, topic: Any = "arn:aws:sns:x:1:topic") -> dict[str, Any]:
+    properties = {"TopicArn": topic, "Protocol": protocol, "Endpoint": endpoint}
+    return {"Type": "AWS::SNS::Subscription", "Properties": properties}
+
+
 def test_every_type_of_the_projects_own_template_is_run_or_named_as_inert():
     template = load(OWN, {"AlarmEmail": "someone@example.org"})
     resources.check(template)
@@ -68,6 +73,21 @@ def test_buckets_are_made_as_the_template_says(small):
         s3.put_object(Bucket=bucket, Key="a", Body=b"x")
     heard = boto3.client("sqs").receive_message(QueueUrl=small.ref("RecorderQueue"), MaxNumberOfMessages=10)
     assert [json.loads(m["Body"])["detail"]["bucket"]["name"] for m in heard["Messages"]] == [uploads]
+
+
+def test_what_a_topic_is_told_is_posted_to_the_http_api_alone(aws, tmp_path):
+    def change(document: dict[str, Any]) -> None:
+        document["Resources"] |= {
+            "Topic": {"Type": "AWS::SNS::Topic", "Properties": {"SignatureVersion": "2"}},
+            "Posts": subscription("https", {"Fn::Sub": "${HttpApi.ApiEndpoint}/told"}, {"Ref": "Topic"}),
+            "Mails": subscription("email", "somebody@example.org", {"Ref": "Topic"}),
+        }
+
+    made = create(mutated(SMALL, tmp_path, change))
+    (listed,) = boto3.client("sns").list_subscriptions_by_topic(TopicArn=made.ref("Topic"))["Subscriptions"]
+    assert listed["Endpoint"] == "http://127.0.0.1:8787/told"
+    assert made.ref("Posts") == listed["SubscriptionArn"]
+    assert made.ref("Mails").startswith(made.ref("Topic"))
 
 
 def test_queues_send_what_fails_too_often_to_their_dead_letters(small):
@@ -189,6 +209,13 @@ def _put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ),
         (_put("Extra", {"Type": "AWS::Lambda::Function"}), "Extra", "does not run this type"),
         (_put("Extra", {"Type": "AWS::SNS::Surprise"}), "Extra", "does not run this type"),
+        (_put("Extra", subscription("sqs", "arn:aws:sqs:x")), "Extra", "nothing is sent by sqs"),
+        (_put("Extra", subscription("https", "https://x.example")), "Extra", "only the HTTP API of the"),
+        (
+            _put("Extra", {"Type": "AWS::SES::ConfigurationSet", "Properties": {"TrackingOptions": {}}}),
+            "Extra",
+            "property TrackingOptions is not known",
+        ),
         (
             _put(
                 "Worker/Properties/Events/Nightly",

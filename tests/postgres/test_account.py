@@ -317,7 +317,7 @@ def test_a_profile_says_what_its_row_says_and_only_to_its_user(
     )
     body = alice.get("/me").body
     assert (body["email"], body["status"], body["tier"]) == ("alice@example.com", "suspended", "team")
-    assert body["limits"] == {"items": None}
+    assert body["limits"]["items"] is None
     assert bob.get("/me").body["user_id"] == "bob"
     assert bob.get("/me").body["email"] is None
 

@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,11 +22,12 @@ import pytest
 from moto import mock_aws
 from PIL import Image
 
-from functions.analyzer import claude, handler, prompt, replies
+from functions.analyzer import chain, claude, handler, models, prompt, replies, versions
 from functions.analyzer.verdict import PATIENCE, ProviderError
-from shared import database, items, objects
+from shared import database, items, objects, quotas
 from shared.errors import PublishError, TransientError
 from tests.conftest import Aws, LambdaContext
+from tests.fakes import money
 from tests.fakes.anthropic_server import (
     Answer,
     AnthropicServer,
@@ -445,8 +448,8 @@ def test_a_reply_stored_twice_is_one_reply_and_one_cost(
     real = replies._insert
     tries: list[int] = []
 
-    def unconfirmed(row: Any) -> None:
-        real(row)
+    def unconfirmed(*stored: Any) -> None:
+        real(*stored)
         tries.append(1)
         if len(tries) == 1:
             raise TransientError("the connection was lost")
@@ -456,6 +459,7 @@ def test_a_reply_stored_twice_is_one_reply_and_one_cost(
     assert len(tries) == 2
     assert len(stage.rows("SELECT 1 FROM model_replies")) == 1
     assert len(stage.rows("SELECT 1 FROM usage_ledger")) == 1
+    assert (set(money.books(stage.db)), money.set_aside(stage.db)) == ({ANA, "*"}, 0)
 
 
 def test_a_newer_version_that_arrives_during_the_call_wins(stage: Stage) -> None:
@@ -502,16 +506,171 @@ def test_a_reply_about_nothing_is_charged_once_however_often_it_is_tried(
     stage.processed()
     real = replies._insert
 
-    def unconfirmed(row: Any) -> bool:
+    def unconfirmed(*stored: Any) -> bool:
         stage.db.execute("DELETE FROM items")
-        real(row)
-        return real(row)
+        real(*stored)
+        return real(*stored)
 
     monkeypatch.setattr(replies, "_insert", unconfirmed)
     stage.server.will_answer(message())
     assert stage.ask()["status"] == "ignored"
     assert stage.rows("SELECT 1 FROM model_replies") == []
     assert len(stage.rows("SELECT 1 FROM usage_ledger")) == 1
+
+
+class TestMoney:
+    """What a call may cost is set aside before it, and nothing is asked without."""
+
+    MOST = models.most(
+        "anthropic", "claude-haiku-5-5", prompt.most_tokens(), chain.MAX_TOKENS, date(2026, 11, 20)
+    )
+
+    def test_a_call_is_covered_while_it_lasts_and_then_costs_what_it_did(self, stage: Stage) -> None:
+        stage.processed()
+        during: list[Any] = []
+        during_the_call(stage, lambda: during.append(money.books(stage.db)), lambda gate: message(gate=gate))
+        assert during == [{ANA: self.MOST, "*": self.MOST}]
+        after = money.books(stage.db)
+        assert after[ANA] == after["*"] < self.MOST
+        assert money.set_aside(stage.db) == 0
+
+    def test_what_is_set_aside_is_never_less_than_what_a_call_costs(self) -> None:
+        for name in models._facts()["models"]:
+            known = models.known(name)
+            most = models.most("anthropic", name, prompt.most_tokens(), chain.MAX_TOKENS, date(2026, 11, 20))
+            # A token is some four bytes of English, and a picture is never larger than the model sees.
+            read = known.visual_tokens + prompt.most_tokens() // 2
+            usual = models.cost("anthropic", name, read, chain.MAX_TOKENS, date(2026, 11, 20))
+            assert usual
+            assert most > usual
+        assert models.most("anthropic", "unheard-of", 1, 1, date(2026, 11, 20)) == models.NANODOLLAR
+
+    @pytest.mark.parametrize(("whose", "meter"), [(ANA, "model_usd"), ("everybody's", "deployment")])
+    def test_what_nobody_may_be_paid_for_waits(
+        self, become: Callable[..., Stage], whose: str, meter: str
+    ) -> None:
+        budget = "100" if whose == ANA else str(self.MOST / 2)
+        stage = become(ANALYZER="anthropic,offline", MODEL_BUDGET_USD=budget)
+        money.allow(stage.db, ANA, model_usd_per_month=float(self.MOST / 2) if whose == ANA else None)
+        stage.processed()
+        assert stage.deliver() == []
+        row = stage.item()
+        assert (row["status"], row["held_status"], row["error_code"]) == ("over_quota", "processed", meter)
+        assert "begins anew" in row["error_message"]
+        assert (stage.calls(), money.books(stage.db), stage.rows("SELECT 1 FROM analyses")) == (0, {}, [])
+        (line,) = stage.rows("SELECT event, detail FROM item_events")
+        assert (line["event"], Decimal(line["detail"]["wanted"])) == ("over_quota", self.MOST)
+        (event,) = stage.aws.published()
+        assert (event["detail-type"], event["detail"]["data"]["meter"]) == ("QuotaReached", meter)
+        assert event["detail"]["data"]["period"] == f"{datetime.now(UTC):%Y-%m}"
+        # Told again it changes nothing; told once there is money it goes on.
+        before = stage.everything()
+        assert stage.deliver(attempt=2) == []
+        assert stage.everything() == before
+        money.allow(stage.db, ANA)
+        stage = become(ANALYZER="anthropic", MODEL_BUDGET_USD="100")
+        stage.server.will_answer(message())
+        assert stage.deliver(attempt=3) == []
+        row = stage.item()
+        assert (row["status"], row["held_status"], row["error_code"]) == ("analyzed", None, None)
+        assert stage.calls() == 1
+
+    def test_an_item_that_is_described_stays_as_it_is(self, stage: Stage) -> None:
+        stage.processed()
+        stage.server.will_answer(message())
+        stage.deliver()
+        stage.db.execute("UPDATE items SET status = 'ready'")
+        stage.aws.published()
+        money.allow(stage.db, ANA, model_usd_per_month=0)
+        answer = stage.ask(run_id="7")
+        assert (answer["status"], answer["code"]) == ("kept", "over_quota")
+        assert stage.item()["status"] == "ready"
+        assert stage.aws.published() == []
+        (line,) = stage.rows("SELECT * FROM item_events WHERE event = 'kept'")
+        assert (line["occurrence"], line["detail"]["code"]) == ("over_quota 7", "over_quota")
+        # What is paid for already needs no money.
+        assert stage.ask()["status"] == "analyzed"
+
+    def test_whoever_costs_nothing_is_never_stopped(self, become: Callable[..., Stage]) -> None:
+        stage = become(ANALYZER="offline", MODEL_BUDGET_USD="0")
+        money.allow(stage.db, ANA, model_usd_per_month=0)
+        stage.processed()
+        assert stage.ask()["status"] == "analyzed"
+        assert money.books(stage.db) == {}
+
+    def test_with_no_budget_nobody_is_paid_whose_price_is_unknown_either(
+        self, become: Callable[..., Stage]
+    ) -> None:
+        stage = become(ANALYZER="anthropic", ANTHROPIC_MODEL="unheard-of", MODEL_BUDGET_USD="0")
+        stage.processed()
+        assert stage.ask()["status"] == "over_quota"
+        assert stage.calls() == 0
+
+    def test_what_waits_for_its_picture_is_left_alone(self, stage: Stage) -> None:
+        stage.processed()
+        stage.db.execute(
+            "UPDATE items SET status = 'over_quota', held_status = 'pending', error_code = 'storage_bytes'"
+        )
+        before = stage.everything()
+        assert stage.ask() == {"status": "ignored", "reason": "item without a picture yet"}
+        assert stage.everything() == before
+
+    @pytest.mark.parametrize("answer", [error(529, "overloaded_error"), error(401, "authentication_error")])
+    def test_a_call_that_was_none_is_free_again(self, stage: Stage, answer: Answer) -> None:
+        stage.processed()
+        stage.server.will_answer(answer)
+        with pytest.raises((TransientError, ProviderError)):
+            stage.ask()
+        assert (money.books(stage.db), money.set_aside(stage.db)) == ({}, 0)
+
+    @pytest.mark.parametrize("step", ["describe", "keep", "judge", "store", "publish"])
+    def test_wherever_it_dies_nothing_is_paid_twice_and_the_books_agree(
+        self, stage: Stage, step: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        places: dict[str, tuple[Any, str]] = {
+            "describe": (claude.Claude, "describe"),  # set aside, and not yet asked
+            "keep": (replies.StoredReplies, "keep"),  # asked, and not yet stored
+            "judge": (chain, "judge"),
+            "store": (versions, "store"),
+            "publish": (handler, "publish"),
+        }
+        stage.processed()
+        if step == "keep":
+            stage.server.will_answer(message())  # of the only call whose answer is lost
+        stage.server.will_answer(message())
+
+        def die(*_: Any) -> None:
+            raise KeyboardInterrupt  # as sudden as a killed process: nothing of ours catches it
+
+        with monkeypatch.context() as broken:
+            broken.setattr(*places[step], die)
+            with pytest.raises(KeyboardInterrupt):
+                stage.deliver()
+        money.books(stage.db)
+        assert money.set_aside(stage.db) == (step in {"describe", "keep"})
+        assert stage.deliver(attempt=2) == []
+        assert stage.item()["status"] == "analyzed"
+        assert stage.calls() == 1 + (step == "keep")
+        assert len(stage.rows("SELECT 1 FROM usage_ledger")) == 1
+        money.books(stage.db)
+        # What its holder could not give back expires.
+        stage.db.execute("UPDATE quota_reservations SET expires_at = now()")
+        quotas.expire()
+        (spent,) = stage.rows("SELECT sum(cost_usd) AS usd FROM usage_ledger")
+        assert money.books(stage.db) == {ANA: spent["usd"], "*": spent["usd"]}
+
+    def test_a_database_that_is_away_leaves_the_money_to_expire(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*_: Any) -> None:
+            raise TransientError("the database gave up")
+
+        stage.processed()
+        stage.server.will_answer(error(401, "authentication_error"))
+        monkeypatch.setattr(quotas, "release", away)
+        with pytest.raises(ProviderError):  # and not that nothing could be given back
+            stage.ask()
+        assert money.set_aside(stage.db) == 1
 
 
 def test_who_is_chosen_and_cannot_be_asked_wakes_nobody(become: Callable[..., Stage]) -> None:

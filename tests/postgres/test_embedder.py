@@ -12,10 +12,11 @@ from psycopg.types.json import Jsonb
 
 from functions.embedder import store
 from functions.embedder.handler import lambda_handler
-from shared import bus, clients, database
+from functions.embedder.voyage import VoyageError
+from shared import bus, clients, database, quotas
 from shared.errors import PublishError, TransientError
 from tests.conftest import ROOT, Aws, LambdaContext
-from tests.fakes import voyage_server
+from tests.fakes import money, voyage_server
 from tests.fakes.voyage_server import KEY, Answer, Request, VoyageServer
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -259,6 +260,143 @@ def test_a_late_event_of_an_older_version_has_no_effect(offline: Any, aws: Aws, 
     assert failed(run(batch(older_analysis, older_object, newer_than_known))) == []
     assert everything(db) == before
     assert aws.published() == []
+
+
+class TestMoney:
+    """What a call may cost is set aside before it, each user's own share."""
+
+    def test_a_call_is_covered_while_it_lasts_and_then_costs_what_it_did(
+        self, voyage: VoyageServer, db: Database
+    ) -> None:
+        events = [analyzed(db, ALICE), analyzed(db, BOB, "Tabby cat"), analyzed(db, BOB, "Tabby cat")]
+        during: list[Any] = []
+
+        def look(request: Request) -> Answer:
+            during.append((money.books(db), money.set_aside(db)))
+            return voyage_server.vectors(request, tokens=20)
+
+        voyage.answer = look
+        run(batch(*events))
+        ((covered, reservations),) = during
+        after = money.books(db)
+        assert reservations == 2
+        assert covered["*"] == covered[ALICE] + covered[BOB]
+        assert all(after[user] < covered[user] for user in (ALICE, BOB, "*"))
+        assert money.set_aside(db) == 0
+
+    def test_who_has_no_money_waits_and_the_others_go_on_in_the_same_call(
+        self, voyage: VoyageServer, aws: Aws, db: Database
+    ) -> None:
+        money.allow(db, ALICE, model_usd_per_month=0)
+        poor = [analyzed(db, ALICE), analyzed(db, ALICE, "Tabby cat")]
+        rich = analyzed(db, BOB, "Steam locomotive")
+        for _ in range(2):
+            assert failed(run(batch(poor[0], rich, poor[1]))) == []
+            assert [request["input"] for request in voyage.requests] == [["Steam locomotive\nlandscape"]]
+            assert [status(db, event) for event in (*poor, rich)] == ["over_quota", "over_quota", "ready"]
+            # Once for both of them; again at the next delivery, in case nobody heard of it.
+            told = {event["detail-type"]: event["detail"]["data"] for event in aws.published()}
+            assert set(told) == {"QuotaReached", "EmbeddingComplete"}
+            assert (told["QuotaReached"]["user_id"], told["QuotaReached"]["meter"]) == (ALICE, "model_usd")
+            assert set(money.books(db)) == {BOB, "*"}
+        held = rows(db, "SELECT held_status, error_code FROM items WHERE status = 'over_quota'")
+        assert held == [{"held_status": "analyzed", "error_code": "model_usd"}] * 2
+        lines = rows(db, "SELECT item_id, detail FROM item_events WHERE event = 'over_quota'")
+        assert len(lines) == 2
+        assert all(0 < float(line["detail"]["wanted"]) < 1e-5 for line in lines)
+        money.allow(db, ALICE)
+        assert failed(run(batch(*poor))) == []
+        assert [status(db, event) for event in poor] == ["ready", "ready"]
+        assert rows(db, "SELECT FROM items WHERE held_status IS NOT NULL OR error_code IS NOT NULL") == []
+
+    def test_the_budget_of_everybody_holds_everybody(
+        self, voyage: VoyageServer, aws: Aws, db: Database, function_env: Callable[..., dict[str, str]]
+    ) -> None:
+        function_env("Embedder", VOYAGE_BASE_URL=voyage.base_url, MODEL_BUDGET_USD="0")
+        aws.put_parameter("/magpie/dev/voyage-api-key", KEY)
+        event = analyzed(db)
+        answer = run(event)
+        assert (answer["outcome"], answer["code"]) == ("over_quota", "over_quota")
+        assert "everybody" in answer["reason"]
+        assert (status(db, event), voyage.requests, money.books(db)) == ("over_quota", [], {})
+        # What costs nothing goes on: a vector of the same text that there is already.
+        function_env("Embedder", EMBEDDER="offline", MODEL_BUDGET_USD="0")
+        assert run(event)["outcome"] == "EmbeddingComplete"
+        assert status(db, event) == "ready"
+
+    def test_what_waits_for_an_earlier_stage_is_left_alone(
+        self, offline: Any, aws: Aws, db: Database
+    ) -> None:
+        event = analyzed(db)
+        for held in ("pending", "processed"):
+            db.execute("UPDATE items SET status = 'over_quota', held_status = %s", (held,))
+            before = everything(db)
+            assert failed(run(batch(event))) == []
+            assert everything(db) == before
+        assert aws.published() == []
+
+    @pytest.mark.parametrize("answer", [voyage_server.THROTTLED, voyage_server.UNAUTHORIZED])
+    def test_a_call_that_was_none_is_free_again(
+        self, voyage: VoyageServer, db: Database, answer: Answer
+    ) -> None:
+        voyage.answer = lambda _: answer
+        assert failed(run(batch(analyzed(db)))) == ["message-0"]
+        assert (money.books(db), money.set_aside(db)) == ({}, 0)
+
+    def test_a_refused_text_frees_its_share_and_one_that_is_paid_for_nothing_is_charged(
+        self, voyage: VoyageServer, db: Database
+    ) -> None:
+        voyage.will_answer(voyage_server.vectors({"input": ["a", "b"], "model": "m"}, tokens=7))
+        assert failed(run(batch(analyzed(db)))) == ["message-0"], "two vectors for one text"
+        assert float(money.books(db)[ALICE]) == pytest.approx(7 * 0.02e-6)
+        assert money.set_aside(db) == 0
+        bad, good = analyzed(db, headline="bad"), analyzed(db, headline="good")
+        refusal = voyage_server.failure(400, "no")
+        voyage.answer = lambda request: (
+            refusal if any("bad" in text for text in request["input"]) else voyage_server.vectors(request)
+        )
+        assert failed(run(batch(bad, good))) == []
+        assert [status(db, event) for event in (bad, good)] == ["failed", "ready"]
+        money.books(db)
+        assert money.set_aside(db) == 0
+
+    def test_a_crash_after_the_call_leaves_what_was_set_aside_to_expire(
+        self, voyage: VoyageServer, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        event = analyzed(db)
+
+        def die(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt  # as sudden as a killed process: nothing of ours catches it
+
+        with monkeypatch.context() as broken:
+            broken.setattr(store, "keep", die)
+            with pytest.raises(KeyboardInterrupt):
+                run(batch(event))
+        assert set(money.books(db)) == {ALICE, "*"}
+        assert money.set_aside(db) == 1
+        assert failed(run(batch(event))) == []
+        db.execute("UPDATE quota_reservations SET expires_at = now()")
+        quotas.expire()
+        (spent,) = rows(db, "SELECT sum(cost_usd) AS usd FROM usage_ledger")
+        assert money.books(db) == {ALICE: spent["usd"], "*": spent["usd"]}
+
+    def test_an_erased_user_buys_nothing(self, voyage: VoyageServer, db: Database) -> None:
+        event = analyzed(db)
+        db.execute("INSERT INTO erasures (user_id, erasure_id) VALUES (%s, %s)", (ALICE, uuid4()))
+        assert run(event)["reason"] == "deleted account"
+        assert voyage.requests == []
+
+    def test_a_database_that_is_away_leaves_the_money_to_expire(
+        self, voyage: VoyageServer, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*_: Any) -> None:
+            raise TransientError("the database gave up")
+
+        monkeypatch.setattr(quotas, "release", away)
+        voyage.answer = lambda _: voyage_server.UNAUTHORIZED
+        with pytest.raises(VoyageError):  # and not that nothing could be given back
+            run(analyzed(db))
+        assert money.set_aside(db) == 1
 
 
 @pytest.mark.parametrize("found", ["pending", "processed", "rejected", "failed"])

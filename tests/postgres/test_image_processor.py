@@ -29,6 +29,7 @@ from functions.image_processor.upload import Upload
 from shared import clients, database, items, objects
 from shared.errors import InvalidEventError, TransientError
 from tests.conftest import Aws, LambdaContext
+from tests.fakes import money
 
 ROOT = Path(__file__).resolve().parents[2]
 ANNA, BEN = "anna", "ben"
@@ -199,6 +200,7 @@ def stage(
 
 
 RED, TEAL, NAVY = jpeg("red"), jpeg("teal"), jpeg("navy")
+LARGE = jpeg("navy", (1200, 900))
 IS_RED, IS_TEAL, IS_NAVY = (254, 0, 0), (0, 128, 127), (0, 0, 128)
 
 
@@ -401,21 +403,22 @@ class TestANewerVersion:
         assert close(stage.shown(), IS_TEAL)
         assert stage.published()[-1][1]["object_version"] == details[1]["object"]["version-id"]
 
-    def test_that_arrives_while_the_older_is_read_is_not_overwritten(
-        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("step", [(objects, "download"), (handler, "tried")])
+    def test_that_arrives_while_the_older_is_read_or_drawn_is_not_overwritten(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
     ) -> None:
         older, newer = stage.upload(RED), stage.upload(TEAL)
-        download, waiting = objects.download, [newer]
+        work, waiting = getattr(*step), [newer]
 
         def slowly(*arguments: Any) -> Any:
-            stored = download(*arguments)
+            done = work(*arguments)
             if waiting:
                 assert stage.deliver(waiting.pop())
-            return stored
+            return done
 
-        monkeypatch.setattr(objects, "download", slowly)
-        # It finds another content than before, and on the next delivery that it came too late.
-        assert not stage.deliver(older)
+        monkeypatch.setattr(*step, slowly)
+        # Once it is counted it finds another content than before, and at the next delivery that it is late.
+        assert stage.deliver(older) is (step[1] == "download")
         assert close(stage.shown(), IS_TEAL)
         before = stage.everything()
         stage.published()
@@ -591,12 +594,15 @@ class TestDuplicates:
                 connection.transaction(),
                 connection.cursor() as cursor,
             ):
-                row = catalogue.lock(cursor, upload, original, None, "c")
+                row = catalogue.lock(cursor, upload, original, rows[item])
                 if first:
                     locked.set()
                     wait_for_a_waiter(stage.db)
                 catalogue.accept(cursor, upload, row, original, timedelta(seconds=1))
 
+        for item in (ITEM, OTHER):
+            stage.pending(item=item)
+        rows = {row["item_id"]: row for row in stage.rows()}
         workers = [
             threading.Thread(target=work, args=(ITEM, False)),
             threading.Thread(target=work, args=(OTHER, True)),
@@ -606,6 +612,183 @@ class TestDuplicates:
         for worker in workers:
             worker.join(30)
         assert [row["duplicate_of"] for row in stage.rows()] == [OTHER, None]
+
+
+def limits(stage: Stage, **changed: int) -> None:
+    """Give the person these limits, and no others."""
+    money.allow(stage.db, ANNA, **changed)
+
+
+def counted(stage: Stage) -> tuple[int, int]:
+    """Items and bytes by the counters, which are what the rows say."""
+    rows = stage.db.execute("SELECT meter, used FROM usage_counters WHERE user_id = %s", (ANNA,)).fetchall()
+    used = {row["meter"]: int(row["used"]) for row in rows}
+    found = used.get("items", 0), used.get("storage_bytes", 0)
+    assert found == (
+        sum(row["counted"] for row in stage.rows()),
+        sum(row["counted_bytes"] for row in stage.rows()),
+    )
+    return found
+
+
+class TestQuotas:
+    """What does not fit into what its owner may have waits, and nothing is made of it."""
+
+    def test_an_item_and_its_bytes_are_counted_once(self, stage: Stage) -> None:
+        detail = stage.put(f"{ANNA}/cat.jpg", TEAL)
+        for _ in range(2):
+            assert stage.deliver(detail)
+            assert counted(stage) == (1, len(TEAL))
+        # What the API counted when it was asked for the upload is not counted again.
+        stage.pending()
+        stage.db.execute(
+            "UPDATE items SET counted = true, counted_bytes = %s WHERE item_id = %s", (len(RED), ITEM)
+        )
+        stage.db.execute("UPDATE usage_counters SET used = used + 1 WHERE meter = 'items'")
+        stage.db.execute("UPDATE usage_counters SET used = used + %s WHERE meter <> 'items'", (len(RED),))
+        assert stage.deliver(stage.upload(RED))
+        assert counted(stage) == (2, len(TEAL) + len(RED))
+
+    @pytest.mark.parametrize("bodies", [(TEAL, LARGE), (LARGE, TEAL), (LARGE, b"no picture")])
+    def test_a_newer_version_counts_in_the_place_of_the_older(
+        self, stage: Stage, bodies: tuple[bytes, bytes]
+    ) -> None:
+        for body in bodies:
+            assert stage.deliver(stage.put(f"{ANNA}/cat.jpg", body))
+            assert counted(stage) == (1, len(body))
+
+    def test_of_two_versions_at_once_the_newer_counts_in_the_end(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        older, newer = stage.upload(TEAL), stage.upload(LARGE)
+        tried, waiting = handler.tried, [older]
+
+        def slowly(*arguments: Any) -> Any:
+            if waiting:
+                stage.deliver(waiting.pop())
+            return tried(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(handler, "tried", slowly)
+            # What the older one gave back is missing, which the next delivery counts again.
+            assert not stage.deliver(newer)
+        counted(stage)
+        assert stage.deliver(newer, attempt=2)
+        assert counted(stage) == (1, len(LARGE))
+        assert stage.row()["file_size"] == len(LARGE)
+
+    @pytest.mark.parametrize(("meter", "before"), [("items", (0, 0)), ("storage_bytes", (1, 0))])
+    def test_what_does_not_fit_waits_and_nothing_is_made_of_it(
+        self, stage: Stage, meter: str, before: tuple[int, int]
+    ) -> None:
+        limits(stage, **{meter: 0})
+        detail = stage.put(f"{ANNA}/cat.jpg", TEAL)
+        assert stage.deliver(detail)
+        (row,) = stage.rows()
+        expected = {
+            "status": "over_quota",
+            "held_status": "pending",
+            "error_code": meter,
+            "object_version": detail["object"]["version-id"],
+            "object_sequencer": detail["object"]["sequencer"].rjust(32, "0"),
+            "file_size": len(TEAL),
+            "image_width": None,
+        }
+        assert {name: row[name] for name in expected} == expected
+        assert row["error_message"].startswith("You have 0")
+        assert counted(stage) == before
+        assert stage.media() == []
+        ((kind, data),) = stage.published()
+        assert (kind, data["user_id"], data["meter"], data["limit"]) == ("QuotaReached", ANNA, meter, 0)
+        assert stage.timeline(row["item_id"]) == [("over_quota", meter)]
+        # Again, in case nobody heard of it; and nothing else.
+        unchanged = stage.everything()
+        assert stage.deliver(detail, attempt=2)
+        assert stage.everything() == unchanged
+        assert [kind for kind, _ in stage.published()] == ["QuotaReached"]
+
+    @pytest.mark.parametrize("named", [True, False])
+    def test_it_goes_on_once_there_is_room(self, stage: Stage, named: bool) -> None:
+        limits(stage, storage_bytes=len(TEAL) - 1)
+        detail = stage.upload(TEAL)
+        assert stage.deliver(detail)
+        limits(stage, storage_bytes=len(TEAL))
+        if named:
+            assert stage.invoke()["status"] == "processed"
+        else:
+            assert stage.deliver(detail)
+        row = stage.row()
+        assert (row["status"], row["held_status"], row["error_code"]) == ("processed", None, None)
+        assert row["object_version"] == detail["object"]["version-id"]
+        assert counted(stage) == (1, len(TEAL))
+
+    def test_a_newer_version_that_does_not_fit_leaves_what_there_is(self, stage: Stage) -> None:
+        stage.deliver(stage.upload(TEAL))
+        stage.ready()
+        limits(stage, storage_bytes=len(TEAL))
+        newer = stage.upload(LARGE)
+        assert stage.deliver(newer)
+        row = stage.row()
+        assert (row["status"], row["held_status"], row["analysis_version"]) == ("over_quota", "pending", 1)
+        assert close(stage.shown(), IS_TEAL)
+        assert "cup" in stage.words()
+        assert counted(stage) == (1, len(TEAL))
+        limits(stage)
+        assert stage.invoke()["status"] == "processed"
+        row = stage.row()
+        assert (row["object_version"], row["analysis_version"]) == (newer["object"]["version-id"], None)
+        assert counted(stage) == (1, len(LARGE))
+
+    def test_what_a_later_stage_holds_is_still_held_after_it_was_drawn_again(self, stage: Stage) -> None:
+        stage.deliver(stage.upload(TEAL))
+        stage.db.execute(
+            "UPDATE items SET status = 'over_quota', held_status = 'processed', error_code = 'model_usd'"
+        )
+        assert stage.invoke(run_id="r")["status"] == "over_quota"
+        row = stage.row()
+        assert (row["status"], row["held_status"], row["error_code"]) == (
+            "over_quota",
+            "processed",
+            "model_usd",
+        )
+        assert stage.deliver(stage.upload(RED))
+        assert (stage.row()["status"], stage.row()["held_status"]) == ("processed", None)
+
+    def test_an_upload_that_is_gone_gives_its_bytes_back(self, stage: Stage) -> None:
+        limits(stage, storage_bytes=1000)
+        stage.pending()
+        stage.db.execute("UPDATE items SET counted = true, counted_bytes = 700")
+        stage.db.execute(
+            "INSERT INTO usage_counters (user_id, meter, used)"
+            " VALUES (%s, 'items', 1), (%s, 'storage_bytes', 700)",
+            (ANNA, ANNA),
+        )
+        detail = stage.upload(TEAL)
+        stage.aws.s3.delete_object(
+            Bucket=stage.aws.uploads, Key=detail["object"]["key"], VersionId=detail["object"]["version-id"]
+        )
+        for _ in range(2):
+            assert stage.deliver(detail)
+            assert (stage.row()["status"], stage.row()["error_code"]) == ("failed", "gone")
+            assert counted(stage) == (1, 0)
+
+    def test_a_crash_between_counting_and_drawing_counts_nothing_twice(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        detail = stage.put(f"{ANNA}/cat.jpg", TEAL)
+
+        def die(*_: object) -> None:
+            raise KeyboardInterrupt  # as sudden as a killed process: nothing of ours catches it
+
+        with monkeypatch.context() as broken:
+            broken.setattr(handler, "tried", die)
+            with pytest.raises(KeyboardInterrupt):
+                stage.deliver(detail)
+        assert stage.rows()[0]["status"] == "pending"
+        assert counted(stage) == (1, len(TEAL))
+        assert stage.deliver(detail, attempt=2)
+        assert stage.rows()[0]["status"] == "processed"
+        assert counted(stage) == (1, len(TEAL))
 
 
 def wait_for_a_waiter(db: "psycopg.Connection[dict[str, Any]]") -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID, uuid4
@@ -19,10 +20,11 @@ from functions.scan_planner import manifest, plan, record, selection
 from functions.scan_planner.handler import ToPlan
 from functions.scan_recorder.handler import ItemFailedError
 from functions.scan_recorder.handler import lambda_handler as recorded
-from shared import database, erasures, items, launching, runs
+from shared import database, erasures, items, launching, quotas, runs
 from shared.erasures import AccountDeletedError
 from shared.runs import RunInput
 from tests.conftest import Aws, LambdaContext, client
+from tests.fakes import money
 from tests.fakes.http_api import Answer, Caller
 from tests.fakes.pictures import picture
 
@@ -276,8 +278,8 @@ def lines(aws: Aws, planned: dict[str, Any]) -> list[str]:
 
 class TestPlan:
     @pytest.fixture(autouse=True)
-    def _environment(self, environment: dict[str, str]) -> None:
-        pass
+    def _without_limits(self, environment: dict[str, str], db: Database) -> None:
+        money.allow(db, "alice")
 
     def test_selections_choose_what_they_say(self, db: Database, aws: Aws) -> None:
         ready = picture(db, "alice", category="cat")
@@ -345,7 +347,7 @@ class TestPlan:
 
     def test_the_estimate_is_made_of_the_owners_own_ledger(self, db: Database) -> None:
         self.spent(db, 0.5, 2)
-        self.spent(db, 90, 2, "bob")
+        self.spent(db, 9, 2, "bob")
         for _ in range(3):
             picture(db, "alice")
         event = to_plan(QUESTION, user_id="alice", select={"all": True}, dry_run=True)
@@ -375,12 +377,27 @@ class TestPlan:
     def test_a_run_over_the_months_budget_is_refused(self, db: Database) -> None:
         self.spent(db, 2.0)
         picture(db, "alice")
-        db.execute(
-            "INSERT INTO user_profiles (user_id, subscription_tier, usage_limits) "
-            "VALUES ('alice', 'free', '{\"model_usd_per_month\": 3}')"
-        )
+        money.allow(db, "alice", model_usd_per_month=3.5)
+        # What is set aside for calls counts as spent.
+        quotas.reserve_money("alice", "analyzer", Decimal("0.5"), timedelta(minutes=1))
         with pytest.raises(plan.OverBudgetError, match=r"1\.00 of this month are left"):
             planner.process(to_plan(QUESTION, user_id="alice", select={"all": True}))
+
+    def test_a_run_over_everybodys_budget_is_refused_and_nobody_is_told_how_much_that_is(
+        self, db: Database, function_env: Callable[..., dict[str, str]]
+    ) -> None:
+        self.spent(db, 2.0)
+        picture(db, "alice")
+        function_env("ScanPlanner", EMBEDDER="offline", MODEL_BUDGET_USD="3")
+        with pytest.raises(plan.OverBudgetError, match=r"everybody here shares less is left") as refused:
+            planner.process(to_plan(QUESTION, user_id="alice", select={"all": True}))
+        assert refused.value.code == "over_budget"
+        assert "1.00" not in refused.value.sentence
+        # The operator's run is held to it too, and takes what it pays for where it is trimmed.
+        every: dict[str, Any] = {"select": {"all": True}, "stages": ["analyze"], "max_cost_usd": 50}
+        with pytest.raises(plan.OverBudgetError, match="everybody"):
+            planner.process(to_plan(QUESTION, **every))
+        assert planner.process(to_plan(QUESTION, **every, trim=True))["items"] == 0
 
     def test_a_trimmed_run_takes_what_its_budget_pays_for(self, db: Database, aws: Aws) -> None:
         self.spent(db, 1.0)

@@ -99,14 +99,6 @@ class TestRoutes:
         assert bob.get("/scans").body["scans"] == []
         assert alice.get(f"/scans/{scan_id}").body["enabled"]
 
-    def test_nobody_has_more_scans_than_they_may(self, alice: Caller, db: Database) -> None:
-        db.execute(
-            "INSERT INTO user_profiles (user_id, subscription_tier, usage_limits) "
-            "VALUES ('alice', 'free', '{\"scans\": 1}')"
-        )
-        assert alice.post("/scans", NEW).status == 201
-        assert_problem(alice.post("/scans", NEW), 409, "too-many-scans")
-
     def test_a_scan_runs_now_and_its_runs_show_a_trend(
         self, alice: Caller, environment: dict[str, str], db: Database
     ) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from functions.api import question, search
 from functions.api.filters import Filters
@@ -323,6 +324,28 @@ def test_without_meaning_words_answer_and_a_note_says_so(
         assert [(hit["item_id"], hit["similarity"]) for hit in first.body["hits"]] == [(cat, None)]
         again = alice_on_voyage.get("/search", q=asked)
         assert again.body["mode"] == "hybrid", "a failure is not remembered"
+
+
+def test_no_vector_is_bought_once_the_month_s_money_is_used_up(
+    voyage: VoyageServer, alice_on_voyage: Caller, db: Database
+) -> None:
+    picture(db, "alice", "Tabby cat", vector=None)
+    limits = {"items": 10, "storage_bytes": 10, "model_usd_per_month": 0.000_002, "scans": 1}
+    db.execute(
+        "INSERT INTO user_profiles (user_id, subscription_tier, usage_limits) VALUES ('alice', 'free', %s)",
+        (Jsonb(limits),),
+    )
+    voyage.answer = lambda request: voyage_server.vectors(request, tokens=60)
+    assert alice_on_voyage.get("/search", q="cat number one").body["mode"] == "hybrid"
+    voyage.will_answer(voyage_server.BROKEN)
+    assert alice_on_voyage.get("/search", q="cat number two").body["mode"] == "text"
+    assert db.execute("SELECT FROM quota_reservations").fetchall() == [], (
+        "bought or not, nothing stays set aside"
+    )
+    assert len(voyage.requests) == 2
+    told = alice_on_voyage.get("/search", q="tabby cat, tabby cat, tabby cat, tabby cat")
+    assert (told.status, told.body["mode"], len(told.body["hits"])) == (200, "text", 1)
+    assert len(voyage.requests) == 2
 
 
 def test_a_page_is_searched_as_the_one_before_or_not_at_all(

@@ -146,7 +146,7 @@ class TestPostConfirmation:
         assert (first["email"], first["email_key"]) == ("ada@example.com", "ada@example.com")
         assert (first["status"], first["subscription_tier"]) == ("active", "free")
         assert set(first["usage_limits"]) == {"items", "storage_bytes", "model_usd_per_month", "scans"}
-        assert first["usage_limits"] == profiles.tiers()["tiers"]["free"]
+        assert first["usage_limits"] == profiles.limits("free")
 
     def test_a_forgotten_password_changes_nothing(self, store: Put, db: Database) -> None:
         run("post_confirmation/confirm_forgot_password")

@@ -16,7 +16,7 @@ from shared import items, launching, runs
 from shared.errors import TransientError
 from shared.runs import RunInput
 from tests.conftest import Aws, LambdaContext
-from tests.fakes import belongings
+from tests.fakes import belongings, money
 from tests.fakes.pictures import picture
 from tests.fakes.state_machine import Machine, running
 
@@ -159,6 +159,32 @@ def test_one_poisoned_item_of_fifty_is_recorded_and_the_run_goes_on(machine: Mac
     assert results(db, again) == {"done": 1}
     rows = db.execute("SELECT count(*) AS n FROM items WHERE status = 'ready'").fetchall()
     assert rows[0]["n"] == 50
+
+
+def test_what_does_not_fit_is_worth_a_replay_and_the_run_goes_on(
+    machine: Machine, aws: Aws, db: Database
+) -> None:
+    upload(aws, db, 3)
+    money.allow(db, USER, items=2)
+    run_id, ended = machine.go(user_id=USER, select={"status": "pending"})
+    assert ended["status"] == "SUCCEEDED", why(ended)
+    assert results(db, run_id) == {"done": 2, "failed": 1}
+    (failed,) = db.execute("SELECT * FROM scan_results WHERE outcome = 'failed'").fetchall()
+    assert (failed["stage"], failed["code"]) == ("process", "over_quota")
+    assert failed["message"].startswith("You have 2 of 2 items")
+    assert (failed["on_process"], failed["on_analyze"], failed["on_embed"]) == (
+        "failed",
+        "ignored",
+        "ignored",
+    )
+    (cause,) = run_row(db, run_id)["summary"]["causes"]
+    assert (cause["stage"], cause["code"], cause["items"]) == ("process", "over_quota", 1)
+
+    money.allow(db, USER, items=3)
+    again, ended = machine.go(user_id=USER, kind="replay", select={"failed_in": run_id})
+    assert ended["status"] == "SUCCEEDED", why(ended)
+    assert results(db, again) == {"done": 1}
+    assert db.execute("SELECT status FROM items").fetchall() == [{"status": "ready"}] * 3
 
 
 def test_a_throttled_model_that_recovers_is_waited_for(machine: Machine, aws: Aws, db: Database) -> None:

@@ -1,23 +1,28 @@
 """The net under lost messages, and what is done at night."""
 
+import io
 import json
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from PIL import Image
 
+from functions.analyzer import claude
 from functions.nightly import forgotten
 from functions.nightly import handler as nightly
-from functions.sweeper import executions, queues, rows
+from functions.sweeper import executions, held, queues, rows
 from functions.sweeper import handler as sweeper
-from shared import database, deletion, erasures, items, launching, runs
+from shared import database, deletion, erasures, items, launching, quotas, runs
 from shared.errors import TransientError
 from shared.runs import RunInput
-from tests.conftest import Aws, client
+from tests.conftest import Aws, LambdaContext, client
+from tests.fakes import money
 from tests.fakes.pictures import picture
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -82,7 +87,6 @@ def test_a_message_of_the_sweepers_is_one_that_the_stage_understands(
     environment: dict[str, str], aws: Aws, db: Database, function_env: Callable[..., dict[str, str]]
 ) -> None:
     from functions.embedder.handler import lambda_handler
-    from tests.conftest import LambdaContext
 
     item = still(db, "analyzed")
     sweep()
@@ -105,7 +109,15 @@ def test_what_a_queue_may_still_hold_is_waited_for(
 ) -> None:
     still(db, "processed")
     client("sqs").send_message(QueueUrl=aws.resources.ref("AnalyzerQueue"), MessageBody="held back")
-    assert sweep() == {"sent": 0, "asked": 0, "failed": 0, "waiting": 1, "runs": 0}
+    assert sweep() == {
+        "sent": 0,
+        "asked": 0,
+        "failed": 0,
+        "waiting": 1,
+        "runs": 0,
+        "expired": 0,
+        "resumed": 0,
+    }
     db.execute("UPDATE items SET updated_at = now() - interval '7 hours'")
     assert sweep()["sent"] == 1
 
@@ -242,6 +254,225 @@ class TestNightly:
         (event,) = aws.published()
         assert event["detail"]["data"]["item_id"] == gone
 
+    def test_an_abandoned_upload_gives_its_bytes_back_and_stays_an_item(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        still(db, "pending", minutes=1500, counted=True, counted_bytes=700)
+        db.execute(
+            "INSERT INTO usage_counters (user_id, meter, used)"
+            " VALUES ('alice', 'items', 1), ('alice', 'storage_bytes', 1000)"
+        )
+        assert night()["expired"] == 1
+        rows = db.execute("SELECT meter, used FROM usage_counters WHERE user_id = 'alice'").fetchall()
+        assert {row["meter"]: row["used"] for row in rows} == {"items": 1, "storage_bytes": 300}
+        assert db.execute("SELECT counted, counted_bytes FROM items").fetchone() == {
+            "counted": True,
+            "counted_bytes": 0,
+        }
+
+
+class TestHeld:
+    """What waits because it did not fit goes on by itself once there is room."""
+
+    def held(
+        self,
+        db: Database,
+        meter: str = "model_usd",
+        held_status: str = "processed",
+        wanted: str | None = "0.01",
+        user: str = "alice",
+        **columns: Any,
+    ) -> str:
+        """An item that waits; each one younger than the one before."""
+        item = picture(
+            db,
+            user,
+            status="over_quota",
+            held_status=held_status,
+            error_code=meter,
+            error_message="It does not fit.",
+            created_at=datetime.now(UTC),
+            vector=None,
+            **columns,
+        )
+        if wanted and meter in ("model_usd", "deployment"):
+            with database.transaction() as cursor:
+                items.record(cursor, user, UUID(item), "analyzer", "over_quota", detail={"wanted": wanted})
+        return item
+
+    def waiting(self, db: Database) -> list[str]:
+        rows = db.execute(
+            "SELECT item_id::text FROM items WHERE status = 'over_quota' ORDER BY created_at"
+        ).fetchall()
+        return [row["item_id"] for row in rows]
+
+    @pytest.mark.parametrize(
+        ("held_status", "queue"),
+        [("pending", QUEUES[0]), ("processed", QUEUES[1]), ("analyzed", QUEUES[2])],
+    )
+    def test_it_goes_on_from_where_it_was(
+        self, environment: dict[str, str], aws: Aws, db: Database, held_status: str, queue: str
+    ) -> None:
+        money.allow(db, "alice", model_usd_per_month=0, items=0, storage_bytes=0)
+        meter = "items" if held_status == "pending" else "model_usd"
+        item = self.held(db, meter, held_status)
+        assert sweep()["resumed"] == 0
+        assert all(messages(aws, each) == [] for each in QUEUES)
+        money.allow(db, "alice", model_usd_per_month=1, items=1, storage_bytes=0)
+        assert sweep()["resumed"] == 1
+        (message,) = messages(aws, queue)
+        assert message["detail"]["data"]["item_id"] == item
+        row = db.execute("SELECT status, held_status, error_code, error_message FROM items").fetchone()
+        assert row == {
+            "status": held_status,
+            "held_status": None,
+            "error_code": None,
+            "error_message": None,
+        }
+        (line,) = db.execute("SELECT stage, event, detail FROM item_events WHERE event <> 'over_quota'")
+        assert (line["stage"], line["event"], line["detail"]) == ("sweeper", "resumed", {"code": meter})
+        assert sweep()["resumed"] == 0
+        assert messages(aws, queue) == []
+
+    def test_the_oldest_go_first_and_no_more_than_fit(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        money.allow(db, "alice", model_usd_per_month=0.035, items=2, storage_bytes=1000)
+        calls = [self.held(db) for _ in range(5)]
+        money.allow(db, "bob", items=2, storage_bytes=1000)
+        uploads = [self.held(db, "items", "pending", user="bob") for _ in range(3)]
+        money.allow(db, "carol", storage_bytes=1000)
+        sizes = [
+            self.held(db, "storage_bytes", "pending", user="carol", file_size=size)
+            for size in (600, 2000, 300, 600, 100)
+        ]
+        assert sweep()["resumed"] == 3 + 2 + 3
+        assert self.waiting(db) == [*calls[3:], uploads[2], sizes[1], sizes[3]]
+
+    def test_a_thousand_without_room_cost_no_message(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        money.allow(db, "alice", model_usd_per_month=1)
+        money.spend(db, "alice", 1)
+        db.execute(
+            "INSERT INTO items (user_id, item_id, filename, object_key, status, held_status, error_code)"
+            " SELECT 'alice', gen_random_uuid(), 'a', 'a', 'over_quota', 'processed', 'model_usd'"
+            " FROM generate_series(1, 1000)"
+        )
+        from tests.sql_capture import recording
+
+        with recording() as sent:
+            assert sweep()["resumed"] == 0
+        assert len(sent) < 25
+        assert messages(aws, "AnalyzerQueue") == []
+        # With room for all of them they go in portions.
+        money.allow(db, "alice")
+        assert sweep()["resumed"] == held.AT_ONCE
+        assert len(messages(aws, "AnalyzerQueue")) == held.AT_ONCE
+
+    def test_everybodys_budget_is_shared_by_who_waits_longest(
+        self, environment: dict[str, str], aws: Aws, db: Database, function_env: Callable[..., dict[str, str]]
+    ) -> None:
+        function_env("Sweeper", MODEL_BUDGET_USD="0.025")
+        for user in ("alice", "bob", "carol"):
+            self.held(db, "deployment", user=user, wanted="0.01")
+        money.allow(db, "alice", model_usd_per_month=0)  # whose own month is used up as well
+        assert sweep()["resumed"] == 2
+        rows = db.execute("SELECT user_id FROM items WHERE status = 'over_quota'").fetchall()
+        assert rows == [{"user_id": "alice"}]
+
+    def test_the_month_turns_and_everything_goes_on(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        money.allow(db, "alice", model_usd_per_month=1)
+        money.spend(db, "alice", 1)
+        self.held(db)
+        assert sweep()["resumed"] == 0
+        db.execute("UPDATE usage_counters SET period = '2000-01' WHERE meter = 'model_usd'")
+        assert sweep()["resumed"] == 1
+
+    def test_what_may_need_less_by_now_is_tried_after_a_while(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        money.allow(db, "alice", model_usd_per_month=0.01)
+        for _ in range(2):
+            self.held(db, wanted="5")
+        assert sweep()["resumed"] == 0
+        db.execute("UPDATE items SET updated_at = now() - interval '7 hours'")
+        assert sweep()["resumed"] == 1
+
+    def test_changed_limits_are_followed_at_once_for_whom_they_are_of(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        from shared.bus import entry
+        from shared.events import LimitsChanged
+
+        self.held(db)
+        self.held(db, user="bob")
+        still(db, "processed")
+        told = entry(LimitsChanged(user_id="bob", tier="plus"), "bus", "c", datetime.now(UTC))
+        envelope = {"id": "1", "detail-type": told["DetailType"], "detail": json.loads(told["Detail"])}
+        answer = sweeper.lambda_handler(envelope, LambdaContext(remaining_ms=300_000))
+        assert (answer["resumed"], answer["sent"]) == (1, 0)
+        (message,) = messages(aws, "AnalyzerQueue")
+        assert message["detail"]["data"]["user_id"] == "bob"
+
+    def test_a_crash_before_the_message_leaves_an_item_that_sits_still(
+        self, environment: dict[str, str], aws: Aws, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*_: Any) -> None:
+            raise TransientError("SQS did not take a message")
+
+        self.held(db)
+        with monkeypatch.context() as broken:
+            broken.setattr(queues, "send", away)
+            with pytest.raises(TransientError):
+                sweep()
+        db.execute("UPDATE items SET updated_at = now() - interval '1 hour'")
+        assert sweep()["sent"] == 1
+
+    def test_what_a_stage_is_just_at_is_left_alone(
+        self, environment: dict[str, str], aws: Aws, db: Database, database_url: str
+    ) -> None:
+        item = self.held(db)
+        with database.connect(database_url) as other, other.transaction():
+            other.execute("SELECT FROM items WHERE item_id = %s FOR UPDATE", (item,))
+            assert sweep()["resumed"] == 0
+        assert sweep()["resumed"] == 1
+
+    def test_what_nobody_gave_back_expires(self, environment: dict[str, str], aws: Aws, db: Database) -> None:
+        for seconds in (-1, 60):
+            quotas.reserve_money("alice", "analyzer", Decimal("0.5"), timedelta(seconds=seconds))
+        assert sweep()["expired"] == 1
+        assert money.books(db) == {"alice": Decimal("0.5"), "*": Decimal("0.5")}
+
+    @pytest.mark.parametrize(("limit", "spent", "percent"), [("2", 1.5, 75), ("2", 1.6, 80), ("0", 0, 0)])
+    def test_how_much_of_the_budget_is_used_is_measured(
+        self,
+        environment: dict[str, str],
+        aws: Aws,
+        db: Database,
+        function_env: Callable[..., dict[str, str]],
+        capsys: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture,
+        limit: str,
+        spent: float,
+        percent: float,
+    ) -> None:
+        function_env("Sweeper", MODEL_BUDGET_USD=limit)
+        money.spend(db, "alice", spent)
+        sweep()
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        (metric,) = [line for line in lines if "_aws" in line]
+        assert metric["ModelBudgetUsedPercent"] == [percent]
+        (directive,) = metric["_aws"]["CloudWatchMetrics"]
+        assert directive["Namespace"] == "Magpie/dev"
+        alarm = aws.template.resources["ModelBudgetAlarm"].properties
+        named = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
+        assert directive["Dimensions"] == [list(named)]
+        assert {name: metric[name] for name in named} == named
+        assert ("nearly used up" in caplog.text) is (percent >= alarm["Threshold"])
+
 
 class TestUnfinished:
     """What was promised to be deleted, and is not yet."""
@@ -349,6 +580,42 @@ class TestUnfinished:
         assert done["receipts"] == 1
         assert {row["erasure_id"] for row in db.execute("SELECT erasure_id FROM erasures").fetchall()} == kept
         assert len(db.execute("SELECT FROM deleted_items").fetchall()) == 1
+
+    def test_what_others_told_goes_in_time_but_for_what_a_subscription_is_worked_out_from(
+        self, environment: dict[str, str], aws: Aws, db: Database
+    ) -> None:
+        told = [
+            ("stripe", "applied", 500),
+            ("stripe", "failed", 500),
+            ("stripe", "ignored", 89),
+            ("stripe", "ignored", 91),
+            ("stripe", "waiting", 91),
+            ("sns", "applied", 91),
+            ("sns", "applied", 89),
+        ]
+        for number, (provider, outcome, days) in enumerate(told):
+            db.execute(
+                "INSERT INTO webhook_events (provider, event_id, event_type, occurred_at, received_at, body,"
+                " outcome) VALUES (%(provider)s, %(id)s, 'any', now(),"
+                " now() - make_interval(days => %(days)s), '{}', %(outcome)s)",
+                {"provider": provider, "id": str(number), "days": days, "outcome": outcome},
+            )
+        for days in (399, 401):
+            db.execute(
+                "INSERT INTO mails (user_id, mail_id, kind, occasion, created_at)"
+                " VALUES ('alice', gen_random_uuid(), 'quota', %(days)s,"
+                " now() - make_interval(days => %(days)s))",
+                {"days": days},
+            )
+            db.execute(
+                "INSERT INTO email_events (event_id, address_key, message_id, event_type, occurred_at)"
+                " VALUES (%(days)s, 'a', 'm', 'Delivery', now() - make_interval(days => %(days)s))",
+                {"days": days},
+            )
+        done = night()
+        assert (done["webhooks"], done["mails"], done["mail_events"]) == (3, 1, 1)
+        left = db.execute("SELECT event_id FROM webhook_events ORDER BY event_id").fetchall()
+        assert [row["event_id"] for row in left] == ["0", "1", "2", "6"]
 
 
 class TestForgotten:
@@ -460,3 +727,65 @@ def test_whatever_messages_are_lost_everything_ends(
         later(db)
         sweep()
     assert {row["status"] for row in db.execute("SELECT status FROM items").fetchall()} == {"ready"}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_limits_there_are_everything_goes_on_in_the_end_and_is_paid_once(
+    seed: int,
+    environment: dict[str, str],
+    aws: Aws,
+    db: Database,
+    function_env: Callable[..., dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Limits rise little by little, messages are lost: no limit is passed, and all is done and paid once."""
+    from tests.fakes import anthropic_server, voyage_server
+    from tests.fakes.pipeline import Pipeline
+
+    chance = random.Random(seed)  # noqa: S311 - a test's dice
+    with anthropic_server.AnthropicServer() as server, voyage_server.running() as voyage:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        claude.forget()  # a client that is kept knows another server
+        for name in ("ImageProcessor", "Analyzer", "Embedder", "Sweeper"):
+            function_env(name, ANALYZER="anthropic", EMBEDDER="voyage", VOYAGE_BASE_URL=voyage.base_url)
+        aws.put_parameter("/magpie/dev/anthropic-api-key", "sk-not-a-real-key")
+        aws.put_parameter("/magpie/dev/voyage-api-key", voyage_server.KEY)
+        server.will_answer(*(anthropic_server.message() for _ in range(5)))
+        pipeline = Pipeline(aws, db)
+        monkeypatch.setattr(queues, "ask", pipeline.ask)
+        limits = {"items": 0.0, "storage_bytes": 0.0, "model_usd_per_month": 0.0}
+        steps = {"items": 1, "storage_bytes": 900, "model_usd_per_month": 0.008}
+        money.allow(db, "alice", **limits)
+        for number in range(3, 5):
+            body = io.BytesIO()
+            Image.new("RGB", (32, 24), (90, 50 * number, 20)).save(body, "JPEG")
+            aws.s3.put_object(Bucket=aws.uploads, Key=f"alice/{number}.jpg", Body=body.getvalue())
+        pipeline.run(lose=lambda: False)  # of an object whose only event is lost, no row knows
+        for number in range(3):
+            pipeline.upload("alice", number)
+        for _ in range(60):
+            money.allow(db, "alice", **limits)
+            pipeline.run(lose=lambda: chance.random() < 0.3)
+            used = {quota.meter: quota for quota in quotas.standing("alice")}
+            assert all(quota.limit is None or quota.used <= quota.limit for quota in used.values())
+            money.books(db)
+            statuses = [row["status"] for row in db.execute("SELECT status FROM items").fetchall()]
+            if statuses == ["ready"] * 5:
+                break
+            raised = chance.choice(list(limits))
+            limits[raised] += steps[raised]
+            db.execute("UPDATE items SET updated_at = updated_at - interval '1 hour'")
+            later(db)
+            sweep()
+        assert statuses == ["ready"] * 5
+        assert len(server.asked) == 5
+        assert money.set_aside(db) == 0
+        rows = db.execute("SELECT sum(file_size) AS bytes, count(*) AS items FROM items").fetchone()
+        assert rows
+        assert (used["items"].used, used["storage_bytes"].used) == (rows["items"], rows["bytes"])
+        by_stage = db.execute(
+            "SELECT stage, count(DISTINCT item_id) AS items, count(*) AS calls FROM usage_ledger"
+            " GROUP BY stage ORDER BY stage"
+        ).fetchall()
+        assert by_stage[0] == {"stage": "analyzer", "items": 5, "calls": 5}
+        claude.forget()

@@ -21,7 +21,7 @@ DEPTH = 10
 
 def load(db: Database, user_id: str, described: Sequence[Described]) -> None:
     """Write the rows of items that every stage has had its turn with: described, embedded offline, ready."""
-    (made,) = vectors.make_offline([embedded_text(each.analysis) for each in described])
+    (made,) = vectors.make_offline([embedded_text(each.analysis) for each in described], [])
     with db.cursor() as cursor:
         cursor.executemany(
             """

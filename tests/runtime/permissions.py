@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from email.utils import parseaddr
 from fnmatch import fnmatchcase
 from io import BytesIO
 from typing import Any
@@ -16,6 +17,8 @@ from local.template import REGION, Template
 ACCOUNT = "123456789012"
 FUNCTION_KEY = "KEYOF"
 """How the access keys that tests give functions begin: their own requests are not recorded."""
+
+SEND_EMAIL = "/v2/email/outbound-emails"
 
 Start = Callable[..., Any]
 Application = Callable[[dict[str, Any], Start], Iterable[bytes]]
@@ -41,7 +44,8 @@ class Recorder:
         if key.startswith(FUNCTION_KEY):
             body = b""
             # What is asked for stands in the body, or what it is asked for.
-            if "HTTP_X_AMZ_TARGET" in environ or environ.get("QUERY_STRING", "").startswith("delete"):
+            in_body = "HTTP_X_AMZ_TARGET" in environ or environ["PATH_INFO"] == SEND_EMAIL
+            if in_body or environ.get("QUERY_STRING", "").startswith("delete"):
                 body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
                 environ["wsgi.input"] = BytesIO(body)
             self._calls += [(key, call) for call in _calls(service, environ, body)]
@@ -67,6 +71,9 @@ def _calls(service: str, environ: dict[str, Any], body: bytes) -> Iterator[Call]
     if service == "s3":
         yield from _s3(environ, body)
         return
+    if service == "ses":
+        yield from _ses(environ, json.loads(body))
+        return
     operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
     assert operation, f"a request to {service} that this recorder cannot read"
     asked = json.loads(body)
@@ -87,6 +94,15 @@ def _calls(service: str, environ: dict[str, Any], body: bytes) -> Iterator[Call]
         yield Call(f"cognito-idp:{operation}", f"{here}:userpool/{asked['UserPoolId']}")
     else:
         raise AssertionError(f"a request to {service} that this recorder cannot read")
+
+
+def _ses(environ: dict[str, Any], mail: Any) -> Iterator[Call]:
+    """Yield what a mail has to be allowed: the identity that it is from, and its configuration set."""
+    assert environ["PATH_INFO"] == SEND_EMAIL, "a request to SES that this recorder cannot read"
+    here = f"arn:aws:ses:{REGION}:{ACCOUNT}"
+    domain = parseaddr(mail["FromEmailAddress"])[1].rpartition("@")[2]
+    yield Call("ses:SendEmail", f"{here}:identity/{domain}")
+    yield Call("ses:SendEmail", f"{here}:configuration-set/{mail['ConfigurationSetName']}")
 
 
 def _s3(environ: dict[str, Any], body: bytes) -> Iterator[Call]:

@@ -11,7 +11,11 @@ MAX_MEGABYTES = {
     "Api": 80,
     "ImageProcessor": 80,
     "Analyzer": 100,
+    "EmailEvents": 80,
+    "EmailWebhook": 80,
     "Embedder": 230,
+    "Billing": 80,
+    "Mailer": 80,
     "Migrate": 80,
     "Exporter": 80,
     "Eraser": 80,
@@ -24,7 +28,9 @@ MAX_MEGABYTES = {
     "ScanRecorder": 80,
     "ScanReporter": 80,
     "ScanTick": 80,
+    "StripeWebhook": 80,
     "Sweeper": 80,
+    "Webhooks": 80,
 }
 """Unzipped, layers included. Lambda's limit is 250; a cold start reads what it imports of it."""
 

@@ -10,8 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 import urllib3
+from moto.ses.models import ses_backends
 
 from shared import items
+from tests.fakes import ses_events, sns, stripe_events, stripe_server, stripe_webhooks
 from tests.runtime import permissions
 from tests.runtime.artifact import ROOT
 from tests.runtime.conftest import Answer, Aws, Emulator, access_key
@@ -43,8 +45,8 @@ def invoke(lambda_function: Run, aws: Aws) -> Iterator[Callable[..., Any]]:
     for logical_id in started:
         may = permissions.statements(aws.template, aws.resources, logical_id)
         calls = aws.recorder.of(access_key(logical_id))
-        # Who nobody is, and what changes nothing, is known without asking.
-        silent = {"Api", "PostConfirmation", "PreAuthentication"}
+        # Who nobody is, and what changes nothing, is known without asking. SNS is a server of its own here.
+        silent = {"Api", "EmailWebhook", "PostConfirmation", "PreAuthentication"}
         assert calls or logical_id in silent, "nothing was recorded"
         assert [call for call in calls if not permissions.allowed(call, may)] == []
 
@@ -265,6 +267,9 @@ class TestApi:
     def test_me(self, ask: Callable[..., Any]) -> None:
         assert (ask("me")["user_id"], ask("me")["tier"]) == (USER, "free")
 
+    def test_change_me(self, story: Story, ask: Callable[..., Any]) -> None:
+        assert ask("change_me")["notifications"] == {"scan_complete": True, "quota": False}
+
     def test_export(self, story: Story, ask: Callable[..., Any]) -> None:
         assert ask("export", 202)["status"] == "running"
         (told,) = story.aws.published()
@@ -462,6 +467,19 @@ class TestRuns:
         assert "Versions" not in story.aws.s3.list_object_versions(Bucket=story.aws.media)
 
 
+def test_limits_that_have_changed_send_on_what_waited_for_them(
+    story: Story, invoke: Callable[..., Any]
+) -> None:
+    story.processed()
+    story.db.execute(
+        "UPDATE items SET status = 'over_quota', held_status = 'processed', error_code = 'model_usd'"
+    )
+    assert invoke("Sweeper", story.sample("sweeper/limits_changed")) == ALL_DONE
+    queue = story.aws.resources.ref("AnalyzerQueue")
+    (message,) = story.aws.client("sqs").receive_message(QueueUrl=queue)["Messages"]
+    assert json.loads(message["Body"])["detail"]["data"]["item_id"] == ITEM
+
+
 @pytest.mark.parametrize("sample", ["schedule", "queue"])
 class TestSchedules:
     def test_a_scan_that_is_due_is_started(
@@ -561,6 +579,101 @@ def cloudformation() -> Iterator[CloudFormation]:
     server.stop()
 
 
+class TestEmailWebhook:
+    @pytest.fixture
+    def amazon(self) -> Iterator[sns.Sns]:
+        with sns.serve() as server:
+            yield server
+
+    @pytest.fixture
+    def post(self, story: Story, invoke: Callable[..., Any], amazon: sns.Sns) -> Callable[[str], int]:
+        def post(name: str) -> int:
+            """A sample of this moment, signed by the key that the test knows."""
+            request = story.sample(f"email_webhook/{name}")
+            said = json.loads(request["body"]) | {"Timestamp": sns.stamp()}
+            sent = request | {"body": json.dumps(sns.signed(said))}
+            status: int = invoke("EmailWebhook", sent, AWS_ENDPOINT_URL_SNS=amazon.url)["statusCode"]
+            return status
+
+        return post
+
+    def test_a_notification_is_kept_and_passed_on(self, story: Story, post: Callable[[str], int]) -> None:
+        assert post("notification") == 200
+        row = story.db.execute("SELECT * FROM webhook_events").fetchone()
+        assert row
+        assert (row["provider"], row["event_type"], row["subject"]) == ("sns", "Bounce", ses_events.MAIL)
+        (published,) = story.aws.published()
+        assert published["detail-type"] == "WebhookReceived"
+        assert published["detail"]["data"]["event_id"] == row["event_id"]
+
+    def test_a_subscription_is_confirmed(
+        self, story: Story, post: Callable[[str], int], amazon: sns.Sns
+    ) -> None:
+        assert post("subscription_confirmation") == 200
+        (asked,) = amazon.confirmed
+        may = permissions.statements(story.aws.template, story.aws.resources, "EmailWebhook")
+        assert permissions.allowed(Call(f"sns:{asked['Action']}", asked["TopicArn"]), may)
+
+    def test_one_that_has_ended_is_only_noted(self, post: Callable[[str], int], amazon: sns.Sns) -> None:
+        assert post("unsubscribe_confirmation") == 200
+        assert amazon.confirmed == []
+
+
+class TestEmailEvents:
+    @pytest.mark.parametrize("sample", ["queue", "envelope", "delivered"])
+    def test_what_became_of_a_mail_is_kept(
+        self, sample: str, story: Story, invoke: Callable[..., Any]
+    ) -> None:
+        event = story.sample(f"email_events/{sample}")
+        if sample == "delivered":
+            said = json.dumps({"Message": json.dumps(ses_events.bounce(user_id=USER))})
+            event_id = json.loads(event["Records"][0]["body"])["detail"]["data"]["event_id"]
+            story.db.execute(
+                """
+                INSERT INTO webhook_events (provider, event_id, event_type, occurred_at, body)
+                VALUES ('sns', %s, 'Bounce', now(), %s)
+                """,
+                (event_id, said),
+            )
+        answer = invoke("EmailEvents", event)
+        assert answer == {"status": "kept"} if sample == "envelope" else answer == ALL_DONE
+        (row,) = story.db.execute("SELECT * FROM email_events").fetchall()
+        assert (row["event_type"], row["message_id"]) == ("Bounce", ses_events.MAIL)
+
+    def test_an_operator_reads_and_changes_the_list(self, story: Story, invoke: Callable[..., Any]) -> None:
+        def ask(name: str) -> Any:
+            return invoke("EmailEvents", story.sample(f"email_events/{name}"))
+
+        assert ask("suppress")["suppressed"] is True
+        assert [entry["reason"] for entry in ask("suppressed")["addresses"]] == ["operator"]
+        assert ask("lift")["lifted"] is True
+        assert ask("suppressed") == {"addresses": [], "next": None}
+
+
+class TestMailer:
+    @pytest.mark.parametrize("sample", ["queue", "envelope", "direct"])
+    def test_who_asked_is_written_to(self, sample: str, story: Story, invoke: Callable[..., Any]) -> None:
+        run_id = story.sample("mailer/direct")["run_id"]
+        story.at_work(run_id)
+        story.db.execute(
+            """
+            INSERT INTO user_profiles (user_id, email, subscription_tier, usage_limits, notifications)
+            VALUES (%s, 'ada@example.com', 'free', '{}', '{"scan_complete": true, "quota": true}')
+            """,
+            (USER,),
+        )
+        story.aws.client("ses").verify_email_identity(EmailAddress="magpie@example.com")
+        answer = invoke("Mailer", story.sample(f"mailer/{sample}"), MAIL_FROM="magpie@example.com")
+        assert answer == ALL_DONE if sample == "queue" else answer == {"status": "sent"}
+
+        (row,) = story.db.execute("SELECT kind, occasion, status, region FROM mails").fetchall()
+        expected = ("quota", "model_usd/2026-11") if sample == "queue" else ("scan_complete", run_id)
+        assert tuple(row.values()) == (*expected, "sent", "us-east-1")
+        (mail,) = ses_backends["123456789012"]["us-east-1"].sent_messages
+        assert mail.destinations == {"ToAddresses": ["ada@example.com"]}
+        assert mail.subject.startswith("This month" if sample == "queue" else "Your")
+
+
 class TestMigrate:
     def tables(self, url: str) -> set[str]:
         with psycopg.connect(url) as connection:
@@ -591,10 +704,92 @@ class TestMigrate:
         assert "items" in self.tables(empty_database_url)
 
 
+class TestWebhooks:
+    """What Stripe says, and what an operator sees of it."""
+
+    SECRETS = "/magpie/dev/stripe-webhook-secrets"
+
+    def taken(self, story: Story, invoke: Callable[..., Any]) -> dict[str, Any]:
+        story.aws.put_parameter(self.SECRETS, f"whsec_the_one_before,{stripe_webhooks.SECRET}")
+        sample = story.sample("stripe_webhook/delivery")
+        sample["headers"]["stripe-signature"] = stripe_webhooks.header(sample["body"])
+        answer: dict[str, Any] = invoke("StripeWebhook", sample)
+        return answer
+
+    def test_a_delivery_is_kept_and_published(self, story: Story, invoke: Callable[..., Any]) -> None:
+        assert self.taken(story, invoke)["statusCode"] == 200
+        (row,) = story.db.execute("SELECT event_id, user_id, subject FROM webhook_events").fetchall()
+        assert tuple(row.values()) == ("evt_1SVexampleCreated", None, "cus_ExampleLocal")
+        (published,) = story.aws.published()
+        assert published["detail-type"] == "WebhookReceived"
+        assert published["detail"]["data"]["event_type"] == "customer.subscription.created"
+
+    def test_one_of_long_ago_is_refused(self, story: Story, invoke: Callable[..., Any]) -> None:
+        story.aws.put_parameter(self.SECRETS, stripe_webhooks.SECRET)
+        answer = invoke("StripeWebhook", story.sample("stripe_webhook/delivery"))
+        assert (answer["statusCode"], json.loads(answer["body"])) == (400, {"received": False})
+
+    def test_an_operator_lists_shows_and_replays_it(self, story: Story, invoke: Callable[..., Any]) -> None:
+        self.taken(story, invoke)
+        assert len(story.aws.published()) == 1
+        story.db.execute("UPDATE webhook_events SET outcome = 'waiting'")
+        (listed,) = invoke("Webhooks", story.sample("webhooks/list"))["events"]
+        assert listed["event_id"] == "evt_1SVexampleCreated"
+        (shown,) = invoke("Webhooks", story.sample("webhooks/show"))["events"]
+        assert shown["body"]["data"]["object"]["status"] == "active"
+        assert invoke("Webhooks", story.sample("webhooks/replay"))["replayed"] == 1
+        (published,) = story.aws.published()
+        assert published["detail"]["data"]["event_id"] == "evt_1SVexampleCreated"
+
+
+class TestBilling:
+    def test_what_stripe_told_becomes_a_tier(self, story: Story, invoke: Callable[..., Any]) -> None:
+        made = stripe_events.event("customer.subscription.created", 1, user=USER, customer="cus_1")
+        story.db.execute(
+            """
+            INSERT INTO user_profiles (user_id, subscription_tier, usage_limits) VALUES (%s, 'free', '{}')
+            """,
+            (USER,),
+        )
+        story.db.execute(
+            """
+            INSERT INTO webhook_events (provider, event_id, event_type, subject, occurred_at, body)
+            VALUES ('stripe', 'evt_1SVexampleCreated', %s, 'cus_1', now(), %s)
+            """,
+            (made["type"], stripe_events.body(made | {"id": "evt_1SVexampleCreated"})),
+        )
+        for sample in ("queue", "envelope", "direct"):
+            answer = invoke("Billing", story.sample(f"billing/{sample}"))
+            assert answer == ALL_DONE if sample == "queue" else answer["outcome"] == "applied"
+            (told,) = story.aws.published()
+            assert told["detail"]["data"] == {"user_id": USER, "tier": "plus"}
+        (row,) = story.db.execute(
+            "SELECT subscription_tier, stripe_customer_id FROM user_profiles"
+        ).fetchall()
+        assert tuple(row.values()) == ("plus", "cus_1")
+
+    def test_the_ways_to_stripes_pages(self, story: Story, invoke: Callable[..., Any]) -> None:
+        story.aws.put_parameter("/magpie/dev/stripe-secret-key", stripe_server.KEY)
+        story.db.execute(
+            """
+            INSERT INTO user_profiles (user_id, subscription_tier, usage_limits, stripe_customer_id)
+            VALUES (%s, 'free', '{}', 'cus_1')
+            """,
+            (USER,),
+        )
+        with stripe_server.running() as server:
+            for name in ("begin_checkout", "open_portal"):
+                request = story.sample(f"api/{name}")
+                client = request["requestContext"]["authorizer"]["jwt"]["claims"]["client_id"]
+                answer = invoke("Api", request, USER_POOL_CLIENT_ID=client, STRIPE_BASE_URL=server.base_url)
+                assert answer["statusCode"] == 201, answer
+                assert ".stripe.com/" in json.loads(answer["body"])["url"]
+
+
 RUN_ABOVE = {
     *(
         f"{stage}/{way}"
-        for stage in ("image_processor", "analyzer", "embedder", "exporter", "eraser")
+        for stage in ("image_processor", "analyzer", "embedder", "exporter", "eraser", "mailer", "billing")
         for way in ("queue", "envelope", "direct")
     ),
     *(f"api/{name}" for name in ("create_item", "get_item", "list_items", "search", "health", "version")),
@@ -605,7 +800,12 @@ RUN_ABOVE = {
         for name in ("create_items", "change_item", "delete_item", "list_timeline", "list_analyses")
     ),
     *(f"api/{name}" for name in ("analyze_item", "resize_item", "embed_item")),
-    *(f"api/{name}" for name in ("usage", "categories", "me", "export", "erase_me", "erasure")),
+    *(f"api/{name}" for name in ("begin_checkout", "open_portal")),
+    *(f"api/{name}" for name in ("usage", "categories", "me", "change_me", "export", "erase_me", "erasure")),
+    "email_webhook/notification",
+    *(f"email_webhook/{name}_confirmation" for name in ("subscription", "unsubscribe")),
+    *(f"email_events/{way}" for way in ("queue", "envelope", "delivered")),
+    *(f"email_events/{action}" for action in ("suppressed", "suppress", "lift")),
     "migrate/direct",
     "migrate/custom_resource",
     "analyzer/question",
@@ -617,7 +817,10 @@ RUN_ABOVE = {
         for function in ("scan_tick", "sweeper", "nightly")
         for way in ("schedule", "queue")
     ),
+    "sweeper/limits_changed",
     *(f"scan_reporter/{way}" for way in ("queue", "envelope", "direct")),
+    "stripe_webhook/delivery",
+    *(f"webhooks/{action}" for action in ("list", "show", "replay")),
     *(f"pre_sign_up/{name}" for name in ("sign_up", "admin_create_user", "external_provider")),
     *(f"post_confirmation/{name}" for name in ("confirm_sign_up", "confirm_forgot_password")),
     *(f"pre_authentication/{name}" for name in ("sign_in", "user_not_found", "renewal")),

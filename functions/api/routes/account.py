@@ -8,7 +8,18 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from functions.api import categories, erasure, export, profile, request, usage, waiting
+from functions.api import (
+    billing,
+    body,
+    categories,
+    erasure,
+    export,
+    notifications,
+    profile,
+    request,
+    usage,
+    waiting,
+)
 from functions.api.request import Env, caller
 from functions.api.routes.items import Limit
 
@@ -29,9 +40,10 @@ def show_usage(
         str | None, Query(alias="to", description="a day, itself included; by default today")
     ] = None,
 ) -> usage.Usage:
-    """Show what the caller has spent on models in a period, and what they have stored."""
+    """Show what the caller has spent on models in a period, what they have stored, and how much they may."""
     user_id = caller()
-    return usage.of(user_id, usage.period(month, first, last, datetime.now(UTC).date()))
+    now = datetime.now(UTC)
+    return usage.of(user_id, usage.period(month, first, last, now.date()), now)
 
 
 @router.get("/categories")
@@ -49,14 +61,26 @@ def show_me() -> profile.Profile:
     return profile.mine(caller())
 
 
+@router.patch("/me")
+def change_me() -> profile.Profile:
+    """Say what the caller wants to be written to about. What is left out stays as it is."""
+    user_id = caller()
+    change = body.read(request.event(), notifications.Change)
+    notifications.change(user_id, change.notifications)
+    logger.info("notifications changed", fields=sorted(change.notifications.model_fields_set))
+    return profile.mine(user_id)
+
+
 @router.delete("/me")
 def delete_me(wait: Wait = 5) -> Response[erasure.Receipt]:
     """Delete everything of the caller, for good, and the account with it. There is no way back.
 
     200 with the receipt when it is done, 202 with the receipt so far when it goes on.
+    A subscription that renews has to be ended first.
     """
     user_id = caller()
     request.no_body()
+    billing.refuse_renewing(user_id)
     begun = erasure.begin(user_id, request.request_id())
     logger.info("erasure asked for", erasure_id=str(begun.receipt_id))
     return _told(waiting.until(erasure.is_finished, lambda: erasure.receipt(user_id), wait))

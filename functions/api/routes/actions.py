@@ -8,7 +8,7 @@ from uuid import UUID
 from aws_lambda_powertools import Logger
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from functions.api import answers, body, collection, problems, request
+from functions.api import affordable, answers, body, collection, problems, request
 from functions.api.problems import Problem
 from functions.api.request import caller
 from shared import bus
@@ -53,6 +53,8 @@ def analyze_item(item_id: str) -> answers.Requested:
 
     def event(row: Row, run_id: UUID) -> ItemEvent:
         refuse_without_picture(row)
+        if whom.provider != "offline":
+            affordable.refuse_spent(user_id)
         return AnalysisRequested(
             user_id=user_id,
             item_id=wanted,
@@ -98,6 +100,7 @@ def embed_item(item_id: str) -> answers.Requested:
                 "item-not-fit",
                 "Nothing that a vector could be made of has been said of this item yet.",
             )
+        affordable.refuse_spent_on_vectors(user_id)
         return EmbeddingRequested(user_id=user_id, item_id=wanted, object_version=row["object_version"])
 
     return ask("embed_item", wanted, {}, event)

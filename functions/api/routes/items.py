@@ -68,7 +68,7 @@ def _make(
 
     def create() -> dict[str, Any]:
         named = [
-            creation.New(item_id, upload.clean_filename(each.filename))
+            creation.New(item_id, upload.clean_filename(each.filename), each.size or 0)
             for item_id, each in zip(wished, new, strict=True)
         ]
         made.extend(creation.create(user_id, named, request.request_id()))

@@ -8,7 +8,7 @@ from uuid import UUID
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from functions.api import body, request, retry, run_answers, run_history, runs
+from functions.api import affordable, body, request, retry, run_answers, run_history, runs
 from functions.api.cursor import page_by_age
 from functions.api.problems import Problem
 from functions.api.request import Env, caller
@@ -83,6 +83,7 @@ def begin(kind: Kind, asked: dict[str, Any], select: Selection | None, **more: A
         select: in place of what `asked` selects.
 
     Raises:
+        OverQuotaError: models are asked in it, and the month's money is used up.
         Problem: 409, too many are going; or as `Retry`.
     """
     user_id = caller()
@@ -100,6 +101,10 @@ def begin(kind: Kind, asked: dict[str, Any], select: Selection | None, **more: A
                 "too-many-runs",
                 f"{runs.MAX_OPEN} of your runs are still going: wait for one, or cancel it.",
             )
+        if "analyze" in run.stages and run.select is not None and not run.dry_run:
+            affordable.refuse_spent(user_id)
+        elif "embed" in run.stages and run.select is not None and not run.dry_run:
+            affordable.refuse_spent_on_vectors(user_id)
         launching.start(run)
         logger.info("run started", run_id=run_id, kind=kind)
         return {"run_id": str(run_id)}

@@ -143,8 +143,16 @@ def test_a_run_that_fails_fails_the_command(run, system, pictures):
     assert "failed (Too many of its items failed)" in ran.out
 
 
+def may_spend(db, usd):
+    db.execute(
+        "INSERT INTO user_profiles (user_id, subscription_tier, usage_limits) VALUES ('user-1', 'free', %s)",
+        (json.dumps({"model_usd_per_month": usd}),),
+    )
+
+
 def test_what_costs_more_than_it_may_is_not_started(run, system, db, pictures):
     pictures(2)
+    may_spend(db, None)
     vectors_cost(db, 1.5)
 
     ran = run(*EMBED, "--select", "all", "--max-cost", "2", "--yes", "--json")
@@ -161,10 +169,7 @@ def test_what_costs_more_than_it_may_is_not_started(run, system, db, pictures):
 
 def test_a_budget_that_is_used_up_is_told_before_anything_starts(run, system, db, pictures):
     pictures(1)
-    db.execute(
-        "INSERT INTO user_profiles (user_id, subscription_tier, usage_limits) VALUES ('user-1', 'free', %s)",
-        (json.dumps({"model_usd_per_month": 1}),),
-    )
+    may_spend(db, 1)
     vectors_cost(db, 1.5)
 
     ran = run(*EMBED, "--select", "all", "--yes", "--json")

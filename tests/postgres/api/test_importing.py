@@ -542,6 +542,7 @@ class TestTheImport:
             "ready": 2,
             "rejected": 0,
             "failed": 0,
+            "over_quota": 0,
         }
         size = len(body)
         assert whole["images"] == {

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -13,6 +15,7 @@ from functions.analyzer.providers import MisconfiguredError, Picture, ProviderNa
 from functions.analyzer.reply import Outcome, Reply
 from functions.analyzer.verdict import PATIENCE, ProviderError
 from shared.errors import PublishError, RejectedError, TransientError
+from shared.quotas import OverQuotaError
 from tests.fakes import anthropic_server as shapes
 from tests.fakes.anthropic_server import analysis
 
@@ -28,6 +31,7 @@ REFUSAL = reply("", "refusal")
 CUT = reply('{"category": "Fo', "max_tokens")
 PROSE = reply("It is a cup.")
 DOWN = UnavailableError("529 overloaded_error")
+OVER = OverQuotaError("anna", "model_usd", Decimal(2), Decimal(2), Decimal("0.01"))
 NO_KEY = MisconfiguredError("401 authentication_error")
 
 
@@ -55,13 +59,28 @@ class InMemory:
 
     kept: dict[Key, Kept] = field(default_factory=dict)
     waits: int = 0
+    left: int = 100
+    reserved: set[UUID] = field(default_factory=set)
     while_waiting: Callable[[], None] | None = None
 
     def all(self) -> Mapping[Key, Kept]:
         return dict(self.kept)
 
-    def keep(self, key: Key, reply: Reply) -> None:
+    def reserve(self, key: Key, max_tokens: int) -> UUID:
+        if not self.left:
+            raise OVER
+        self.left -= 1
+        reservation = uuid4()
+        self.reserved.add(reservation)
+        return reservation
+
+    def release(self, reservation: UUID) -> None:
+        self.reserved.remove(reservation)
+
+    def keep(self, key: Key, reply: Reply, reservation: UUID | None) -> None:
         assert key not in self.kept, "paid twice"
+        if reservation is not None:
+            self.reserved.remove(reservation)
         self.kept[key] = Kept(reply, None)
 
     def judged(self, key: Key, outcome: Outcome) -> None:
@@ -81,9 +100,11 @@ class InMemory:
 def describe(
     *providers: Scripted, replies: InMemory | None = None, delivery: int = 1, seconds: float = 180
 ) -> Answer:
-    return chain.describe(
-        providers, InMemory() if replies is None else replies, lambda: PICTURE, delivery, lambda: seconds
-    )
+    replies = InMemory() if replies is None else replies
+    try:
+        return chain.describe(providers, replies, lambda: PICTURE, delivery, lambda: seconds)
+    finally:
+        assert replies.reserved == set(), "what was set aside is free, however it ended"
 
 
 def claude(*script: Reply | Exception) -> Scripted:
@@ -133,6 +154,29 @@ def test_a_refusal_is_final_and_is_not_argued_with() -> None:
         describe(provider, replies=replies)
     assert raised.value.code == "refused"
     assert replies.outcomes() == {("anthropic", "m", 1): "refusal"}
+
+
+def test_nobody_else_is_asked_because_of_money() -> None:
+    provider = claude(GOOD)
+    with pytest.raises(OverQuotaError):
+        describe(provider, offline(), replies=InMemory(left=0))
+    assert provider.budgets == []
+
+
+def test_money_that_ends_between_two_tries_keeps_what_the_first_brought() -> None:
+    provider, replies = claude(CUT, GOOD), InMemory(left=1)
+    with pytest.raises(OverQuotaError):
+        describe(provider, replies=replies)
+    assert replies.outcomes() == {("anthropic", "m", 1): "max_tokens"}
+
+
+def test_whoever_costs_nothing_needs_no_money() -> None:
+    assert describe(offline(), replies=InMemory(left=0)).provider == "offline"
+
+
+def test_what_nobody_foresaw_frees_the_money_too() -> None:
+    with pytest.raises(ZeroDivisionError):
+        describe(claude(ZeroDivisionError()))
 
 
 def test_after_a_refusal_the_next_is_asked() -> None:
@@ -221,7 +265,7 @@ def test_stored_final_answers_are_not_asked_for_again() -> None:
 
 def test_who_had_to_wait_uses_what_the_other_bought() -> None:
     replies = InMemory()
-    replies.while_waiting = lambda: replies.keep(("anthropic", "m", 1), GOOD)
+    replies.while_waiting = lambda: replies.keep(("anthropic", "m", 1), GOOD, None)
     assert describe(claude(), replies=replies).provider == "anthropic"
 
 

@@ -1,12 +1,13 @@
 """Voyage through its real SDK, against a server that answers as the service does, well and badly."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from functions.embedder import vectors, voyage
+from functions.embedder.purse import Reserved
 from functions.embedder.vectors import Made
 from shared import embeddings, hashed_words
 from shared.embeddings import InvalidVectorError
@@ -23,8 +24,17 @@ def server() -> Iterator[VoyageServer]:
         yield server
 
 
+def without_limit(texts: Sequence[str], owners: Sequence[str]) -> Reserved:
+    """Nothing is set aside, and nobody is refused."""
+    return Reserved()
+
+
+def coming(base_url: str, texts: list[str]) -> Iterator[Made]:
+    return vectors.buy(KEY, base_url, without_limit, texts, ["anna"] * len(texts))
+
+
 def buy(server: VoyageServer, texts: list[str]) -> list[Made]:
-    return list(vectors.buy(KEY, server.base_url, texts))
+    return list(coming(server.base_url, texts))
 
 
 def expected(text: str) -> str:
@@ -134,7 +144,7 @@ def test_a_wrong_key_is_not_worth_another_try(server: VoyageServer, answer: Answ
 
 def test_a_service_that_is_not_there_is_tried_again_later() -> None:
     with pytest.raises(TransientError):
-        list(vectors.buy(KEY, "http://127.0.0.1:9/v1", ["one"]))
+        list(coming("http://127.0.0.1:9/v1", ["one"]))
 
 
 def test_a_service_that_says_nothing_is_not_waited_for(
@@ -248,10 +258,10 @@ def test_a_failure_in_the_middle_keeps_what_came_before(server: VoyageServer) ->
         return voyage_server.vectors(request) if len(asked) == 1 else voyage_server.THROTTLED
 
     server.answer = tired
-    coming = vectors.buy(KEY, server.base_url, [f"picture {number}" for number in range(200)])
-    assert len(next(coming).vectors) == 128
+    made = coming(server.base_url, [f"picture {number}" for number in range(200)])
+    assert len(next(made).vectors) == 128
     with pytest.raises(TransientError):
-        next(coming)
+        next(made)
 
 
 def test_an_empty_text_is_not_sent(server: VoyageServer) -> None:
@@ -262,7 +272,7 @@ def test_an_empty_text_is_not_sent(server: VoyageServer) -> None:
 
 
 def test_offline_a_text_without_words_is_rejected_and_the_rest_is_made() -> None:
-    (made,) = vectors.make_offline(["!!!", "a cat"])
+    (made,) = vectors.make_offline(["!!!", "a cat"], ["anna", "anna"])
     assert isinstance(made.failures[0], RejectedError)
     assert made.vectors == {1: expected("a cat")}
     assert made.tokens == {}

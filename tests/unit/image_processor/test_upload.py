@@ -38,6 +38,7 @@ def upload(key: str = f"anna/{ITEM}/original", **stored: Any) -> Upload:
 def row(**changed: Any) -> dict[str, Any]:
     known = {
         "status": "processed",
+        "held_status": None,
         "object_version": "v1",
         "object_sequencer": "0062E99A88DC407460".rjust(32, "0"),
         "rendered_by_run": False,
@@ -162,6 +163,8 @@ def test_a_named_item_is_rendered_when_it_waits_or_once_for_each_run() -> None:
     named, rerun = Upload(user_id="anna", item_id=ITEM), Upload(user_id="anna", item_id=ITEM, run_id="7")
     assert to_do(named, None) == to_do(rerun, None) == "nothing"
     assert to_do(named, row(status="pending")) == "render"
+    assert to_do(named, row(status="over_quota", held_status="pending")) == "render"
+    assert to_do(named, row(status="over_quota", held_status="processed")) == "announce"
     assert to_do(named, row()) == "announce"
     assert to_do(rerun, row()) == "render"
     assert to_do(rerun, row(rendered_by_run=True)) == "announce"

@@ -28,6 +28,20 @@ from functions.scan_recorder.verdict import MAX_MESSAGE, Failure, judge, message
         ({"analyze": {"status": "kept", "code": "refused"}}, "rejected", "refused"),
         ({"embed": {"status": "ItemRejected", "code": "not_embeddable"}}, "rejected", "not_embeddable"),
         ({"embed": {"status": "EmbeddingComplete"}}, "done", None),
+        ({"process": {"status": "over_quota", "code": "model_usd"}}, "done", None),
+        # What did not fit is worth a replay, whether the item waits or keeps what it had.
+        ({"process": {"status": "over_quota", "code": "over_quota"}}, "failed", "over_quota"),
+        (
+            {"analyze": {"status": "over_quota", "code": "over_quota"}, "embed": {"status": "ignored"}},
+            "failed",
+            "over_quota",
+        ),
+        (
+            {"analyze": {"status": "kept", "code": "over_quota"}, "embed": {"status": "EmbeddingComplete"}},
+            "failed",
+            "over_quota",
+        ),
+        ({"embed": {"status": "over_quota", "code": "over_quota"}}, "failed", "over_quota"),
         ({"analyze": {"status": "ignored"}, "embed": {"status": "ignored"}}, "ignored", None),
         ({"process": {"status": "ready"}, "analyze": {"status": "ignored"}}, "done", None),
         ({}, "ignored", None),
@@ -38,6 +52,13 @@ def test_the_stages_answers_make_an_outcome(
 ) -> None:
     verdict = judge(results, None)
     assert (verdict.outcome, verdict.code) == (outcome, code)
+
+
+def test_what_did_not_fit_is_told_in_the_stages_own_words() -> None:
+    said = {"status": "over_quota", "code": "over_quota", "reason": "You have 5 of 5 items."}
+    verdict = judge({"process": said}, None)
+    assert (verdict.stage, verdict.message) == ("process", "You have 5 of 5 items.")
+    assert verdict.stages == {"process": "failed"}
 
 
 def test_a_stage_that_raised_failed_whatever_came_before() -> None:
