@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from functions.api import scoring
+from functions.api import approximate, scoring
 from functions.api.filters import SEARCHABLE, Filters
 from functions.api.highlights import READ_CHARACTERS
 from functions.api.place import Place
@@ -69,12 +69,23 @@ class Search:
     def by_meaning(self) -> bool:
         return self.asked.vector is not None or self.near is not None
 
+    @property
+    def is_of_the_best(self) -> bool:
+        """Whether the nearest of all are enough: what filters leave or is far away is not among them."""
+        anything = not self.filters.conditions() and self.min_score != 0
+        return anything and self.by_meaning and self.sort == "relevance" and self.after is None
+
 
 def run(user_id: str, search: Search) -> "list[DictRow]":
     """Return a page of what a search finds, in its order, with one row more where there is more."""
     if not (search.by_words or search.by_meaning):
         return []
-    return database.fetch_all(statement(search), parameters(user_id, search))
+    given = parameters(user_id, search)
+    if search.is_of_the_best and approximate.has_index(user_id, search.asked.model.name):
+        with database.transaction() as cursor:
+            cursor.execute(approximate.EFFORT, {"effort": str(approximate.EF_SEARCH)})
+            return cursor.execute(statement(search, nearest_only=True), given).fetchall()
+    return database.fetch_all(statement(search), given)
 
 
 def parameters(user_id: str, search: Search) -> dict[str, Any]:
@@ -92,6 +103,7 @@ def parameters(user_id: str, search: Search) -> dict[str, Any]:
         "least": -2.0 if search.min_score == 0 else search.asked.model.minimum_similarity,
         "min_score": search.min_score,
         "limit": search.limit + 1,
+        "candidates": approximate.CANDIDATES,
     }
     for number, term in enumerate(terms):
         given |= {scoring.parameter(number, place): way.query for place, way in enumerate(term.ways)}
@@ -108,18 +120,22 @@ def parameters(user_id: str, search: Search) -> dict[str, Any]:
     return given
 
 
-def statement(search: Search) -> str:
+def statement(search: Search, *, nearest_only: bool = False) -> str:
     """Return the statement of a search, of which only its values are left out.
 
     First each half finds all that it can, whatever number that is: cut off before the filters, a page
     would be short, or miss what stands well in both halves. Then all are put in order, and their rows are
     looked up one by one, in this order, until the page is full.
+
+    Args:
+        nearest_only: compare the question only with what an approximate index says is nearest, and with the
+            best hits by words.
     """
     parts = []
     if search.by_words:
         parts += _words(search)
     if search.by_meaning:
-        parts.append(_near(search))
+        parts.append(_nearest(search) if nearest_only else _near(search))
     parts.append(_found(search))
     if search.explain:
         parts.append(_places(search))
@@ -174,17 +190,47 @@ def _words(search: Search) -> list[str]:
     ]
 
 
+def _compared_with(search: Search) -> tuple[str, str]:
+    """What vectors are compared with, and which one is left out."""
+    if search.near is None:
+        return "%(vector)s::halfvec(1024)", ""
+    vector = "(SELECT embedding FROM embeddings WHERE user_id = %(user_id)s AND item_id = %(near)s::uuid)"
+    return vector, "AND item_id <> %(near)s::uuid"
+
+
 def _near(search: Search) -> str:
     """What is near by meaning. Exactly: there is no order in it that an approximate index could give."""
-    vector, other = "%(vector)s::halfvec(1024)", ""
-    if search.near is not None:
-        vector = "(SELECT embedding FROM embeddings WHERE user_id = %(user_id)s AND item_id = %(near)s::uuid)"
-        other = "AND item_id <> %(near)s::uuid"
+    vector, other = _compared_with(search)
     return f"""by_meaning AS MATERIALIZED (
     SELECT item_id, similarity
       FROM (SELECT item_id, 1 - (embedding <=> {vector}) AS similarity
               FROM embeddings
              WHERE user_id = %(user_id)s AND model = %(model)s {other}
+            OFFSET 0) AS compared
+     WHERE similarity > %(least)s::float8
+)"""  # noqa: S608 - put together of constants
+
+
+def _nearest(search: Search) -> str:
+    """What an approximate index says is nearest. What words find best is compared too: it would seem far."""
+    vector, other = _compared_with(search)
+    words = ""
+    if search.by_words:
+        words = """
+        UNION
+        (SELECT item_id FROM by_words ORDER BY text_score DESC, item_id LIMIT %(candidates)s)"""
+    return f"""by_meaning AS MATERIALIZED (
+    SELECT item_id, similarity
+      FROM (SELECT embeddings.item_id, 1 - (embedding <=> {vector}) AS similarity
+              FROM (
+        (SELECT item_id
+           FROM embeddings
+          WHERE user_id = %(user_id)s AND model = %(model)s {other}
+          ORDER BY embedding <=> {vector}
+          LIMIT %(candidates)s){words}) AS candidates
+              JOIN embeddings ON embeddings.user_id = %(user_id)s
+                             AND embeddings.item_id = candidates.item_id
+                             AND embeddings.model = %(model)s
             OFFSET 0) AS compared
      WHERE similarity > %(least)s::float8
 )"""  # noqa: S608 - put together of constants
