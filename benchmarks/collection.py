@@ -23,6 +23,8 @@ from shared import embeddings, hashed_words
 
 SHAPE = ((1, 20_000), (4, 8_000), (15, 2_000), (30, 600))
 """How many users own how many pictures: 50 users, 100,000 pictures."""
+MILLION_SHAPE = ((10, 20_000), (40, 8_000), (150, 2_000), (300, 600))
+"""Ten times as many users of the same sizes: 500 users, a million pictures."""
 QUICK_SHAPE = ((1, 3_000), (2, 800), (3, 400), (10, 60))
 
 VOCABULARY = 6_000

@@ -13,7 +13,7 @@ REMEMBERED_SECONDS = 300
 """Within them an index that was made or dropped is noticed. Asked in vain, the search is slow and right."""
 CANDIDATES = 200
 """Nearest vectors that the index is asked for, and best hits by words beside them: twice the largest page."""
-EF_SEARCH = 400
+EF_SEARCH = 1000
 """How many the index keeps in hand while it looks; more find more and take longer."""
 
 HAS_INDEX = """

@@ -152,6 +152,7 @@ class Machine(RuleBasedStateMachine):
             made_here = {item["item_id"] for item in answer.body["items"]}
             self.items[person.user_id] |= made_here
             self.brought[person.user_id] |= made_here
+            self.ready[person.user_id] |= made_here  # described, and without a picture to wait for
         if route == "POST /imports/<import_id>/undo" and answer.status == 200:
             self.items[person.user_id] -= self.brought[person.user_id]
             self.ready[person.user_id] -= self.brought[person.user_id]
@@ -248,7 +249,8 @@ class Machine(RuleBasedStateMachine):
         counted = person.call.get("/categories", limit=100).body["categories"]
         assert sum(category["items"] for category in counted) == len(self.ready[person.user_id])
         found = person.call.get("/search", q="tabby", mode="text", limit=100, min_score=0).body["hits"]
-        expected = {name for name in self.ready[person.user_id] if name in self.town.owners}
+        cats = {*self.town.owners, *self.brought[person.user_id]}
+        expected = self.ready[person.user_id] & cats
         assert {hit["item_id"] for hit in found} == expected
 
     def _names(self, person: Person, whose: list[int | None]) -> Names:

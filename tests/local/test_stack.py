@@ -63,6 +63,7 @@ def test_a_stack_says_what_it_is_to_its_owner_only_and_stops_on_a_signal(start, 
     assert stack.info["user"]["email"] == "local@magpie.test"
     assert set(stack.info) == {
         "pid", "api_url", "aws_url", "uploads_bucket", "media_bucket", "user", "sign_in", "database_url",
+        "stripe_webhook_secret",
     }  # fmt: skip
     works(stack)
     with pytest.raises(ClientError):  # moto knows no such service, and says so in print

@@ -662,4 +662,6 @@ def test_every_sample_event_is_answered(environment: dict[str, str], db: Databas
     assert {statuses.pop(name) for name in ("analyze_item", "embed_item", "resize_item")} == {202}
     assert statuses.pop("delete_item") == 204
     assert {statuses.pop(name) for name in ("erase_me", "erasure", "export")} == {202}
+    assert statuses.pop("begin_checkout") == 501, "no key of Stripe"
+    assert statuses.pop("open_portal") == 409, "no subscription"
     assert set(statuses.values()) == {200}

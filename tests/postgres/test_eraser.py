@@ -408,7 +408,7 @@ def test_what_a_stage_was_just_buying_is_neither_stored_nor_charged(ann: Belongi
     before = belongings.rows(db, ANN)
     ask()
     with pytest.raises(AccountDeletedError):
-        replies.keep(("anthropic", "claude", 1), reply)
+        replies.keep(("anthropic", "claude", 1), reply, None)
     with database.transaction() as cursor:
         ledger.charge(
             cursor, [Charge(user, None, "embedder", "voyage", "voyage-4", 3, 0.1) for user in (ANN, ANNE)]

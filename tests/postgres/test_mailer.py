@@ -165,7 +165,7 @@ def test_a_limit_is_told_of_once_for_each_meter_and_time(db: Database, ses: SesS
         ({"email": "a@example.com\nBcc: b@example.com"}, ended),
         ({"email": "＠example.com"}, ended),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if callable(value) else str(value),
 )
 def test_nobody_is_written_to_who_did_not_ask_or_cannot_be_reached(
     columns: dict[str, Any], event: Callable[[str], dict[str, Any]], db: Database, ses: SesServer

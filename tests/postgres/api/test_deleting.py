@@ -255,7 +255,7 @@ class TestNothingBringsItBack:
         buckets = (pipeline.aws.uploads, pipeline.aws.media)
         with database.connect(database_url) as renderer:
             with renderer.transaction(), renderer.cursor() as cursor:
-                row = catalogue.lock(cursor, upload, original, catalogue.find(upload), "correlation")
+                row = catalogue.lock(cursor, upload, original, catalogue.find(upload) or {})
                 deleter = threading.Thread(
                     target=lambda: deleted.append(deletion.delete("alice", UUID(item_id), *buckets))
                 )
@@ -288,7 +288,10 @@ class TestNothingBringsItBack:
         def render_it() -> None:
             try:
                 with database.transaction() as cursor:
-                    catalogue.lock(cursor, upload, original, seen, "correlation")
+                    if seen is None:
+                        catalogue.enter(cursor, upload, original, None, "correlation")
+                    else:
+                        catalogue.lock(cursor, upload, original, seen)
             except TransientError as error:
                 failed.append(type(error))
 
@@ -368,7 +371,7 @@ class TestAnOperatorsObject:
         assert (bar.holds, bar.deleted_at is not None) == (False, True)
         pipeline.db.execute("UPDATE deleted_items SET deleted_at = now()")
         with pytest.raises(TransientError), database.transaction() as cursor:
-            catalogue.lock(cursor, upload, original, None, "correlation", bar.deleted_at)
+            catalogue.enter(cursor, upload, original, None, "correlation", bar.deleted_at)
         assert pipeline.rows("alice") == NOTHING
 
 
