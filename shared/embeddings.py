@@ -4,12 +4,16 @@ The embedder turns what was said of a picture into a vector, the API does the sa
 Only vectors of one model can be compared, so both decide which one here.
 """
 
+import json
 import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Final, Literal
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -33,15 +37,18 @@ class VectorModel:
         knows_meanings: whether what it finds is evidence beside the words, and not the same words read in
             another way.
         enough: score of a hit that is shown where nobody says how much it must be.
-        usd_per_million_tokens: list price.
     """
 
     name: str
     provider: str
     minimum_similarity: float
-    usd_per_million_tokens: float
     knows_meanings: bool = True
     enough: float = 0.0
+
+    @property
+    def usd_per_million_tokens(self) -> float:
+        """List price of today; 0 where nobody is paid."""
+        return float(price(self.name, datetime.now(UTC).date()))
 
 
 OFFLINE: Final = VectorModel(
@@ -51,7 +58,6 @@ OFFLINE: Final = VectorModel(
     # pair that belongs together is above it; of 6,790 pairs of a word and a description that does not
     # hold it, one is.
     minimum_similarity=0.14,
-    usd_per_million_tokens=0.0,
     knows_meanings=False,
     # Measured by tests/retrieval; see docs/decisions/0018-ranking-by-measurement.md.
     enough=0.25,
@@ -62,18 +68,29 @@ VOYAGE: Final = VectorModel(
     # Not measured here: Voyage publishes no figure. Chosen low, because a hit too many stands at the
     # end of the list, and a hit too few is gone.
     minimum_similarity=0.25,
-    # https://docs.voyageai.com/docs/pricing, read in November 2026. The first 200 million tokens of an
-    # account are free; the ledger counts the list price from the first.
-    usd_per_million_tokens=0.02,
     # A cosine of 0.36, where no word is found. Chosen low, for the same reason.
     enough=0.15,
 )
 
 
+@cache
+def _prices() -> dict[str, Any]:
+    told = Path(__file__).with_name("vector_prices.json").read_text(encoding="utf-8")
+    models: dict[str, Any] = json.loads(told)["models"]
+    return models
+
+
+def price(name: str, day: date) -> Decimal:
+    """Return what a model's tokens cost on a day, in US dollars per million; 0 where nobody is paid."""
+    listed = _prices().get(name, {"usd_per_million": []})["usd_per_million"]
+    in_force = [each for each in listed if each["from"] is None or date.fromisoformat(each["from"]) <= day]
+    return Decimal(in_force[-1]["tokens"]) if in_force else Decimal(0)
+
+
 def model(name: str) -> VectorModel:
     """Return the model that `embeddings.model` names; of one that is not in use any more, only its name."""
     known = {each.name: each for each in (OFFLINE, VOYAGE)}
-    return known.get(name, VectorModel(name, "unknown", minimum_similarity=0.0, usd_per_million_tokens=0.0))
+    return known.get(name, VectorModel(name, "unknown", minimum_similarity=0.0))
 
 
 class EmbedderEnv(Settings):

@@ -9,9 +9,9 @@ from shared.embeddings import VectorModel
 from shared.errors import MagpieError
 from shared.runs import RunInput
 
-ANALYSIS_TOKENS = (2600, 900)
+ANALYSIS_TOKENS = (5300, 900)
 """Input and output of one analysis, for an owner whose ledger tells nothing yet: a web image of 2048 pixels
-with the prompt, and a reply of usual length."""
+for a model that sees all of it (4,070), with the prompt, and a reply of usual length."""
 EMBEDDING_TOKENS = 250
 """Of one description, for the same."""
 
