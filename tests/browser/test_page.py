@@ -308,7 +308,7 @@ def test_signing_out_leaves_nothing_behind(visit: Visiting, somebody: Person) ->
     refresh_token = tab.page.evaluate("JSON.parse(sessionStorage['magpie.tokens']).refresh_token")
     client_id = somebody.system.info["sign_in"]["client_id"]
     tab.page.get_by_role("link", name="Account").click()
-    expect(tab.page.get_by_text(somebody.email)).to_be_visible()
+    expect(tab.page.get_by_text(somebody.email, exact=True)).to_be_visible()
     tab.page.get_by_role("button", name="Sign out").click()
     expect(tab.page.get_by_role("button", name="Sign in")).to_be_visible()
     assert tab.page.evaluate("sessionStorage.length + localStorage.length + document.cookie.length") == 0
