@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from functions.email_webhook import handler
 from tests.conftest import Aws, LambdaContext
 from tests.fakes import ses_events, sns
+from tests.fakes.logs import everything_logged
 from tests.fakes.sns import CERTIFICATE, HOST, TOKEN, TOPIC, Sns, confirmation, event, notification, signed
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -514,13 +515,6 @@ def harmless() -> Iterator[Case]:
     )
     yield Case("to be confirmed", event(signed(confirmation())), True)
     yield Case("ended", event(signed(confirmation("UnsubscribeConfirmation"))), True)
-
-
-def everything_logged(caplog: pytest.LogCaptureFixture) -> str:
-    """Every log line with all that stands in it, but for what AWS's SDK says of itself."""
-    lines = [vars(record) for record in caplog.records if not record.name.startswith(("boto", "urllib3"))]
-    assert lines
-    return caplog.text + json.dumps(lines, default=repr, ensure_ascii=False)
 
 
 def test_of_hundreds_of_deliveries_only_those_of_sns_are_taken_and_nothing_is_said_of_any(

@@ -19,6 +19,7 @@ from shared.errors import InvalidEventError, PublishError, TransientError
 from shared.webhooks import Delivery
 from tests.conftest import Aws, LambdaContext
 from tests.fakes import stripe_webhooks
+from tests.fakes.logs import everything_logged
 from tests.fakes.stripe_webhooks import SECRET, body, event, header
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -473,13 +474,6 @@ def odd_envelopes() -> Iterator[Case]:
     sent = event(signed, None)
     sent["headers"]["Stripe-Signature"] = header(signed)
     yield Case("a header's name in capitals", sent, True, event_id)
-
-
-def everything_logged(caplog: pytest.LogCaptureFixture) -> str:
-    """Every log line with all that stands in it, but for what AWS's SDK says of itself."""
-    lines = [vars(record) for record in caplog.records if not record.name.startswith(("boto", "urllib3"))]
-    assert lines
-    return caplog.text + json.dumps(lines, default=repr, ensure_ascii=False)
 
 
 def test_of_hundreds_of_deliveries_only_those_of_stripe_are_taken_and_nothing_is_said_of_any(
