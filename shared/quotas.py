@@ -14,15 +14,18 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
+from aws_lambda_powertools import Logger
 from pydantic import Field
 
 from shared import database, erasures, profiles
-from shared.errors import MagpieError
+from shared.errors import MagpieError, TransientError
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from psycopg import Cursor
     from psycopg.rows import DictRow
+
+logger = Logger(child=True)
 
 DEPLOYMENT = "*"
 """In place of a user id: everybody together. It cannot be a person, whose id is made by Cognito."""
@@ -127,8 +130,8 @@ class OverQuotaError(MagpieError):
         if self.resets_at is not None:
             return self._of_a_month(self.resets_at)
         if self.meter == "storage_bytes":
-            have = f"You have {_size(self.used)} of {_size(self.limit)} of storage"
-            more = f"{_size(self.wanted)} more do not fit"
+            have = f"You have {readable_size(self.used)} of {readable_size(self.limit)} of storage"
+            more = f"{readable_size(self.wanted)} more do not fit"
             return f"{have}, and {more}. Delete some items, or move to a larger plan."
         have = f"You have {self.used:,.0f} of {self.limit:,.0f} {self.meter}"
         more = "one more does" if self.wanted == 1 else f"{self.wanted:,.0f} more do"
@@ -218,11 +221,13 @@ def free(cursor: "Cursor[DictRow]", user_id: str, reservation_id: UUID) -> None:
 def release(user_id: str, reservation_id: UUID) -> None:
     """Give a reservation back whose call never happened.
 
-    Raises:
-        TransientError: the database gave up. It expires by itself.
+    What became of the call matters more: where the database has given up, the reservation is left to expire.
     """
-    with database.transaction() as cursor:
-        free(cursor, user_id, reservation_id)
+    try:
+        with database.transaction() as cursor:
+            free(cursor, user_id, reservation_id)
+    except TransientError as error:
+        logger.warning("reservation left to expire", reason=str(error))
 
 
 def expire() -> int:
@@ -299,7 +304,7 @@ def _limit(profile: "Mapping[str, Any] | None", meter: Meter) -> Decimal | None:
     return None if found is None else Decimal(str(found))
 
 
-def _size(number: Decimal) -> str:
+def readable_size(number: Decimal) -> str:
     """Return bytes for people: `1.5 GB`, in powers of 1000."""
     if number < 1000:
         return f"{number:.0f} bytes"

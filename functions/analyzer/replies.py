@@ -125,11 +125,7 @@ class StoredReplies:
         return quotas.reserve_money(self.user_id, STAGE, most, timedelta(seconds=HOLD_SECONDS))
 
     def release(self, reservation: UUID) -> None:
-        try:
-            quotas.release(self.user_id, reservation)
-        except TransientError as error:
-            # What became of the call matters more.
-            logger.warning("reservation left to expire", reason=str(error))
+        quotas.release(self.user_id, reservation)
 
     def keep(self, key: Key, reply: Reply, reservation: UUID | None) -> None:
         """Store a reply and what it cost in one transaction, which frees what was set aside for it.

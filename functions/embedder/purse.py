@@ -13,7 +13,6 @@ from functions.embedder import voyage
 from shared import embeddings, quotas
 from shared.embeddings import VOYAGE
 from shared.erasures import AccountDeletedError
-from shared.errors import TransientError
 from shared.quotas import DEPLOYMENT, OverQuotaError
 
 logger = Logger(child=True)
@@ -35,11 +34,6 @@ class Reserved:
     refused: dict[str, OverQuotaError | AccountDeletedError] = field(default_factory=dict)
 
 
-def most(text: str) -> Decimal:
-    """Return what the vector of a text may cost at the most, in US dollars."""
-    return embeddings.most_usd(VOYAGE, text)
-
-
 def reserve(texts: Sequence[str], owners: Sequence[str]) -> Reserved:
     """Set aside what each owner's texts may cost, in one order for everybody.
 
@@ -48,7 +42,7 @@ def reserve(texts: Sequence[str], owners: Sequence[str]) -> Reserved:
     """
     shares: dict[str, Decimal] = {}
     for text, owner in zip(texts, owners, strict=True):
-        shares[owner] = shares.get(owner, Decimal(0)) + most(text)
+        shares[owner] = shares.get(owner, Decimal(0)) + embeddings.most_usd(VOYAGE, text)
     found = Reserved()
     with released_on_error(found.held):
         for owner in sorted(shares):
@@ -66,15 +60,12 @@ def reserve(texts: Sequence[str], owners: Sequence[str]) -> Reserved:
 
 @contextmanager
 def released_on_error(held: Mapping[str, UUID]) -> Iterator[None]:
-    """Give back what is set aside when the call never happened; what cannot be given back expires."""
+    """Give back what is set aside when the call never happened."""
     try:
         yield
     except voyage.UnusableError:
         raise  # it was paid for: whoever charges it gives it back
     except Exception:
         for owner, reservation in held.items():
-            try:
-                quotas.release(owner, reservation)
-            except TransientError as error:
-                logger.warning("reservation left to expire", reason=str(error))
+            quotas.release(owner, reservation)
         raise

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from functions.embedder import purse
 from functions.embedder.verdict import Key, Task, ToEmbed
 from shared import database, embeddings, holding, items, ledger, quotas
 from shared.embeddings import DIMENSIONS, VectorModel
@@ -255,7 +254,7 @@ def _wait(cursor: "Cursor[DictRow]", task: Task, error: OverQuotaError) -> None:
         "analyzed",
         error,
         object_version=task.object_version,
-        wanted=purse.most(task.text),
+        wanted=embeddings.most_usd(embeddings.VOYAGE, task.text),
     )
 
 

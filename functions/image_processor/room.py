@@ -45,7 +45,7 @@ def take(
         known, deleted_at: what was found in the item's place before its original was read.
 
     Returns:
-        The row as it is now, and why it waits; None where it does not.
+        The row as it was held, and why it waits; None where it does not.
 
     Raises:
         AccountDeletedError: nothing is made for this user any more.
@@ -60,10 +60,7 @@ def take(
             error = _count(cursor, row, original)
             if error is not None:
                 _hold(cursor, upload, row, original, error)
-    found = catalogue.find(upload)
-    if found is None:
-        raise TransientError(catalogue.CHANGED)
-    return found, error
+    return row, error
 
 
 def settle(cursor: "Cursor[DictRow]", row: Mapping[str, Any], original: Original) -> None:

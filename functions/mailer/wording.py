@@ -132,7 +132,7 @@ def _explained(reached: QuotaReached) -> str:
     """Return what, how much, and when it is better, in the words of the API as far as it says the same."""
     limit, used = Decimal(str(reached.limit)), Decimal(str(reached.used))
     if reached.meter == "storage_bytes":
-        have = f"You have {_size(used)} of {_size(limit)} of storage"
+        have = f"You have {quotas.readable_size(used)} of {quotas.readable_size(limit)} of storage"
         return f"{have}, and what you sent last does not fit. Delete some items, or move to a larger plan."
     month = datetime.strptime(reached.period, "%Y-%m").replace(tzinfo=UTC) if reached.period else None
     owner, meter, wanted = reached.user_id, reached.meter, Decimal(reached.meter == "items")
@@ -156,16 +156,6 @@ def _money(usd: float) -> str:
     if usd == 0:
         return ""
     return f"${usd:,.2f}" if usd >= 0.01 else "less than a cent"
-
-
-def _size(number: Decimal) -> str:
-    """Return bytes for people, in powers of 1000: `1.5 GB`."""
-    size = float(number)
-    for unit in ("bytes", "kB", "MB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"
 
 
 def _took(began: datetime | None, ended: datetime | None) -> str:

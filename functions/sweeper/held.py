@@ -1,6 +1,6 @@
 """Items that wait until they fit: what there is room for now goes on, the oldest of each owner first."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -169,8 +169,9 @@ def send_on(waiting: Waiting, going: Sequence[Stuck]) -> int:
     with database.transaction() as cursor:
         cursor.execute(RESUME, {"user_id": waiting.user_id, "item_ids": [item.item_id for item in going]})
         moved: set[UUID] = {row["item_id"] for row in cursor.fetchall()}
+        resumed = [item for item in going if item.item_id in moved]
         with cursor.connection.pipeline():  # the timeline's lines without waiting for each
-            for item in _among(going, moved):
+            for item in resumed:
                 items.record(
                     cursor,
                     item.user_id,
@@ -181,14 +182,10 @@ def send_on(waiting: Waiting, going: Sequence[Stuck]) -> int:
                     occurrence=f"{waiting.meter} {waiting.since:%Y-%m-%d}",
                     detail={"code": waiting.meter},
                 )
-    for item in _among(going, moved):
+    for item in resumed:
         queues.send(STAGES[item.status], item)
-    logger.info("items go on", user_id=waiting.user_id, meter=waiting.meter, items=len(moved))
-    return len(moved)
-
-
-def _among(going: Iterable[Stuck], moved: set[UUID]) -> list[Stuck]:
-    return [item for item in going if item.item_id in moved]
+    logger.info("items go on", user_id=waiting.user_id, meter=waiting.meter, items=len(resumed))
+    return len(resumed)
 
 
 def _needs(meter: str, size: int, usd: Decimal | None) -> Decimal:

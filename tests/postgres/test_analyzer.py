@@ -667,7 +667,7 @@ class TestMoney:
 
         stage.processed()
         stage.server.will_answer(error(401, "authentication_error"))
-        monkeypatch.setattr(quotas, "release", away)
+        monkeypatch.setattr(quotas, "free", away)
         with pytest.raises(ProviderError):  # and not that nothing could be given back
             stage.ask()
         assert money.set_aside(stage.db) == 1

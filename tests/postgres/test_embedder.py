@@ -392,7 +392,7 @@ class TestMoney:
         def away(*_: Any) -> None:
             raise TransientError("the database gave up")
 
-        monkeypatch.setattr(quotas, "release", away)
+        monkeypatch.setattr(quotas, "free", away)
         voyage.answer = lambda _: voyage_server.UNAUTHORIZED
         with pytest.raises(VoyageError):  # and not that nothing could be given back
             run(analyzed(db))

@@ -13,7 +13,8 @@ from psycopg.types.json import Jsonb
 
 from functions.api import question, search
 from functions.api.filters import Filters
-from shared import embeddings
+from shared import embeddings, quotas
+from shared.errors import TransientError
 from tests.conftest import Aws
 from tests.fakes import voyage_server
 from tests.fakes.http_api import Caller
@@ -346,6 +347,20 @@ def test_no_vector_is_bought_once_the_month_s_money_is_used_up(
     told = alice_on_voyage.get("/search", q="tabby cat, tabby cat, tabby cat, tabby cat")
     assert (told.status, told.body["mode"], len(told.body["hits"])) == (200, "text", 1)
     assert len(voyage.requests) == 2
+
+
+def test_words_answer_even_where_what_was_set_aside_cannot_be_given_back(
+    voyage: VoyageServer, alice_on_voyage: Caller, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise TransientError("the database gave up")
+
+    picture(db, "alice", "Tabby cat", vector=None)
+    voyage.will_answer(voyage_server.BROKEN)
+    monkeypatch.setattr(quotas, "free", away)
+    told = alice_on_voyage.get("/search", q="cat")
+    assert (told.status, told.body["mode"], len(told.body["hits"])) == (200, "text", 1)
+    assert len(db.execute("SELECT FROM quota_reservations").fetchall()) == 1, "it is left to expire"
 
 
 def test_a_page_is_searched_as_the_one_before_or_not_at_all(
