@@ -47,7 +47,6 @@ lock:  ## Write every lock file from the .in file beside it
 	$(UV) $(HERE) requirements/dev.in -o requirements/dev.txt
 	$(UV) $(HERE) -c requirements/dev.txt requirements/local.in -o requirements/local.txt
 	$(UV) $(HERE) --no-deps requirements/photos.in -o requirements/photos.txt
-	$(UV) $(HERE) -c requirements/dev.txt requirements/bench.in -o requirements/bench.txt
 	set -e; for asked in requirements/runtime.in shared/requirements.in functions/*/requirements.in; do \
 		$(UV) $(LAMBDA) $$asked -o $${asked%.in}.txt; done
 

@@ -74,7 +74,7 @@ def naive() -> tuple[str, Callable[[Path], Derivatives]]:
 def vips() -> tuple[str, Callable[[Path], Derivatives]]:
     """libvips, by the chain that sharp uses."""
     os.environ["VIPS_CONCURRENCY"] = "1"
-    import pyvips  # type: ignore[import-not-found]  # in a folder of its own
+    import pyvips
 
     pyvips.cache_set_max(0)
 

@@ -23,7 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 from pillow_heif import options as heif
 
-from functions.image_processor import colour, metadata
+from functions.image_processor import colour, metadata, reduction
 from functions.image_processor.metadata import Metadata
 from functions.image_processor.signature import Format, is_cut_short, recognise, unsupported
 from shared.errors import RejectedError
@@ -91,14 +91,14 @@ def render(path: Path, max_pixels: int, keep_location: bool) -> Rendition:
     Raises:
         RejectedError: the bytes are not a picture that can be used.
         MemoryError: decoding needs more memory than there is.
+        RuntimeError: a picture was rendered in the process that this one was forked from.
     """
+    reduction.begin()
     found = recognise(path)
-    size, small, facts = _decode(path, found, max_pixels, keep_location)
+    size, stored, facts = _decode(path, found, max_pixels, keep_location)
     turn = UPRIGHT.get(facts.orientation)
-    web = small if turn is None else small.transpose(turn)  # one of them is 0
+    web, thumbnail = stored if turn is None else [each.transpose(turn) for each in stored]  # one is 0
     width, height = size[::-1] if facts.orientation >= 5 else size
-    thumbnail_size = fit((width, height), THUMBNAIL_SIDE)
-    thumbnail = web.resize(thumbnail_size, Image.Resampling.LANCZOS, reducing_gap=1.5)
     return Rendition(
         format=found,
         width=width,
@@ -122,22 +122,26 @@ def fit(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def _decode(
     path: Path, found: Format, max_pixels: int, keep_location: bool
-) -> tuple[tuple[int, int], Image.Image, Metadata]:
-    """Return the size as stored, the web image before it is turned upright, and the metadata."""
+) -> tuple[tuple[int, int], tuple[Image.Image, Image.Image], Metadata]:
+    """Return the size as stored, web image and thumbnail before they are turned upright, and the metadata."""
     # libheif shows what is missing as black, even where a phone's picture is cut by half; libtiff is not
     # much stricter.
     if found in {"HEIF", "TIFF"} and is_cut_short(path, found):
         raise _truncated()
     with _bounded_decoders(max_pixels):
-        size, image = _load(path, found, max_pixels)
+        size, image, pixels = _load(path, found, max_pixels)
         with image:
             facts = metadata.read(image, keep_location)
             profile = image.info.get("icc_profile")
-            target = fit(size, WEB_SIDE)
-            decoded = colour.resizable(image)
-            if not all(_least(t) <= d <= t for d, t in zip(decoded.size, target, strict=True)):
-                decoded = decoded.resize(target, Image.Resampling.BICUBIC)
-            return size, colour.to_srgb(decoded, profile), facts
+            target, least = fit(size, WEB_SIDE), fit(size, THUMBNAIL_SIDE)
+            small = pixels.image if pixels else colour.resizable(image)
+            if not _suits(small.size, target):
+                small = reduction.reduced(small, target)
+            web = colour.to_srgb(small, profile)
+            if pixels and web is pixels.image:  # there was nothing to convert
+                return size, (web, pixels.smaller(least)), facts
+            thumbnail = web.resize(least, Image.Resampling.LANCZOS, reducing_gap=1.5)
+            return size, (web, thumbnail), facts
 
 
 @contextmanager
@@ -156,10 +160,16 @@ def _bounded_decoders(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _load(path: Path, found: Format, max_pixels: int) -> tuple[tuple[int, int], ImageFile.ImageFile]:
-    """Decode the first frame, whatever the number of frames, and return its size as stored too.
+def _load(
+    path: Path, found: Format, max_pixels: int
+) -> tuple[tuple[int, int], ImageFile.ImageFile, reduction.Pixels | None]:
+    """Decode the first frame, whatever the number of frames.
 
     A JPEG is decoded at the reduced scale that suits the web image: there its pixels are bounded.
+
+    Returns:
+        The size as stored, the file with its metadata, and where libvips decoded it the pixels, which are
+        the file's otherwise.
     """
     size = (0, 0)
     try:
@@ -167,14 +177,16 @@ def _load(path: Path, found: Format, max_pixels: int) -> tuple[tuple[int, int], 
             image = opened.enter_context(DECODERS[found](path))
             size = image.size
             _refuse_previews(image)
+            target = fit(size, WEB_SIDE)
             if isinstance(image, JpegImageFile):
-                width, height = fit(size, WEB_SIDE)
-                image.draft("RGB", (_least(width), _least(height)))
+                image.draft("RGB", (_least(target[0]), _least(target[1])))
             if image.width * image.height > max_pixels:
                 raise _too_many_pixels(size, max_pixels)
-            image.load()
-            if image.mode in {"P", "PA"} and image.palette is None:
-                raise ValueError("a picture of palette indices without a palette")
+            pixels = reduction.decoded(image, target)
+            if pixels is None:
+                image.load()
+                if image.mode in {"P", "PA"} and image.palette is None:
+                    raise ValueError("a picture of palette indices without a palette")
             opened.pop_all()
     except (RejectedError, MemoryError):
         raise
@@ -184,11 +196,16 @@ def _load(path: Path, found: Format, max_pixels: int) -> tuple[tuple[int, int], 
         if verdict.code == "corrupt" and size[0] * size[1] > max_pixels:
             verdict = _too_many_pixels(size, max_pixels)
         raise verdict from error
-    return size, image
+    return size, image, pixels
 
 
 def _least(side: int) -> int:
     return max(1, int(side * CLOSE_ENOUGH))
+
+
+def _suits(size: tuple[int, int], target: tuple[int, int]) -> bool:
+    """Say whether a picture of this size is taken as the web image as it is."""
+    return all(_least(most) <= side <= most for side, most in zip(size, target, strict=True))
 
 
 def _refuse_previews(image: Image.Image) -> None:

@@ -20,8 +20,7 @@ FOR_LAMBDA = sorted([*ROOT.glob("functions/*/requirements.txt"), ROOT / "shared"
 FOR_HERE = [ROOT / "requirements" / "local.txt", MASTER]
 RUNTIME = ROOT / "requirements" / "runtime.txt"
 PHOTOS = ROOT / "requirements" / "photos.txt"
-BENCH = ROOT / "requirements" / "bench.txt"
-LOCKS = [*FOR_LAMBDA, *FOR_HERE, RUNTIME, PHOTOS, BENCH]
+LOCKS = [*FOR_LAMBDA, *FOR_HERE, RUNTIME, PHOTOS]
 
 ON_LAMBDA = {
     **default_environment(),
@@ -91,7 +90,7 @@ def test_no_requirements_file_says_where_packages_come_from(path: Path) -> None:
         assert " @ " not in line, line
 
 
-@pytest.mark.parametrize("path", [path for path in LOCKS if path not in (MASTER, PHOTOS, BENCH)], ids=name_of)
+@pytest.mark.parametrize("path", [path for path in LOCKS if path not in (MASTER, PHOTOS)], ids=name_of)
 def test_what_is_tested_is_what_runs(path: Path) -> None:
     """Every lock file takes its versions from the one that the tests are run with."""
     tested = {(pin.name, pin.version) for pin in pins(MASTER)}

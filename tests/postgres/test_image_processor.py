@@ -24,12 +24,12 @@ from PIL import Image
 
 from functions.image_processor import catalogue, handler
 from functions.image_processor.catalogue import Original
-from functions.image_processor.rendition import render
 from functions.image_processor.upload import Upload
 from shared import clients, database, items, objects
 from shared.errors import InvalidEventError, TransientError
 from tests.conftest import Aws, LambdaContext
 from tests.fakes import money
+from tests.unit.image_processor import pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 ANNA, BEN = "anna", "ben"
@@ -579,7 +579,7 @@ class TestDuplicates:
     ) -> None:
         path = tmp_path / "original"
         path.write_bytes(TEAL)
-        rendition = render(path, 64_000_000, keep_location=False)
+        rendition = pictures.render(path, 64_000_000, keep_location=False)
         locked = threading.Event()
 
         def work(item: UUID, first: bool) -> None:

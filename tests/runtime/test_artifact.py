@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.artifact import ROOT, Artifact, lambda_python
+from tests.unit.image_processor.pictures import FORMATS, format_of, photograph
 
 MAX_MEGABYTES = {
     "Api": 80,
@@ -78,9 +79,9 @@ def test_everything_that_a_function_may_import_is_there(artifact: Artifact, func
     assert done.returncode == 0, done.stderr
 
 
-def run(path: list[Path], code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(path: list[Path], code: str, folder: Path, *arguments: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [lambda_python(), "-B", "-c", code],
+        [lambda_python(), "-B", "-c", code, *arguments],
         cwd=folder,
         env={"PYTHONPATH": ":".join(map(str, path)), "PATH": "/usr/bin:/bin"},
         capture_output=True,
@@ -102,3 +103,30 @@ def test_what_it_imports_is_compiled_for_the_place_where_it_will_be(
         artifact.folder / "SharedLayer" / "python" / "shared" / "__pycache__" / "envelopes.cpython-313.pyc"
     )
     assert b"/opt/python/shared/envelopes.py" in common.read_bytes()
+
+
+RENDERED = """
+import sys
+from functools import partial
+from pathlib import Path
+from functions.image_processor import sandbox
+from functions.image_processor.rendition import render
+for path in map(Path, sys.argv[1:]):
+    found = sandbox.run(partial(render, path, 64_000_000, False))
+    print(found.format, *found.image_size)
+"""
+
+
+def test_image_processor_reads_every_format_without_what_was_taken_out_of_it(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    paths = []
+    for name, encode in FORMATS.items():
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(encode(photograph()))
+    folder = artifact.function("ImageProcessor")
+    assert not list(folder.glob("*/libx265-*"))
+    path = [folder, *(layer / "python" for layer in artifact.layers("ImageProcessor"))]
+    done = run(path, RENDERED, folder, *paths)
+    assert done.stdout.splitlines() == [f"{format_of(name)} 451 300" for name in FORMATS], done.stderr
+    assert done.returncode == 0

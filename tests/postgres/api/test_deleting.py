@@ -14,7 +14,6 @@ from botocore.exceptions import ClientError
 from functions.api import deletion
 from functions.image_processor import catalogue
 from functions.image_processor.catalogue import Original
-from functions.image_processor.rendition import Rendition, render
 from functions.image_processor.upload import Upload
 from shared import clients, database, items, objects
 from shared.errors import TransientError
@@ -22,6 +21,7 @@ from tests.conftest import Aws
 from tests.fakes.http_api import Caller, assert_problem
 from tests.fakes.pictures import picture
 from tests.postgres.api.stages import Pipeline, jpeg
+from tests.unit.image_processor import pictures
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -311,8 +311,7 @@ class TestNothingBringsItBack:
         """What image_processor knows of an original once it has rendered it."""
         upload = Upload.model_validate(detail)
         (folder / "original").write_bytes(jpeg())
-        outcome = render(folder / "original", 10**8, False)
-        assert isinstance(outcome, Rendition)
+        outcome = pictures.render(folder / "original", 10**8, False)
         assert upload.key
         return upload, Original(upload.key, upload.version, 1, "ab" * 32, outcome)
 

@@ -5,6 +5,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,18 @@ from typing import Any
 import pillow_heif
 from PIL import Image, ImageChops, ImageStat
 
+from functions.image_processor import rendition, sandbox
+from functions.image_processor.rendition import Rendition
+
 pillow_heif.register_heif_opener()
 
 PHOTOS = Path(__file__).resolve().parents[3].parent / "shared/photos"
 """Photographs that are not part of the project; tests that want them are skipped where they are absent."""
+
+
+def render(path: Path, max_pixels: int, keep_location: bool) -> Rendition:
+    """Render in a child process, as on Lambda: libvips must not work in a process that is to be forked."""
+    return sandbox.run(partial(rendition.render, path, max_pixels, keep_location))
 
 
 def photograph(name: str = "chelsea.png") -> Image.Image:

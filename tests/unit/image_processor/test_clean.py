@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from functions.image_processor.rendition import Rendition, render
+from functions.image_processor.rendition import Rendition
 from tests.unit.image_processor.pictures import (
     FORMATS,
     display_p3,
     encoded,
     photograph,
+    render,
     with_jpeg_segment,
     with_png_chunk,
 )

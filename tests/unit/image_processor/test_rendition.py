@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from functions.image_processor.rendition import THUMBNAIL_SIDE, WEB_SIDE, Rendition, fit, render
+from functions.image_processor.rendition import THUMBNAIL_SIDE, WEB_SIDE, Rendition, fit
 from shared.errors import RejectedError
 from tests.unit.image_processor.pictures import (
     FORMATS,
@@ -18,6 +18,7 @@ from tests.unit.image_processor.pictures import (
     noise,
     opened,
     photograph,
+    render,
     tiff,
 )
 
