@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from docs import routes
 from functions.api import problems, retry
-from functions.api.handler import app
+from functions.api.handler import LATER, app, take_in
 from functions.api.routes.system import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,17 +155,23 @@ HEADERS = {
 }
 
 
+def every() -> list[Route]:
+    """Return all routes, those too that the app takes in when somebody asks for them."""
+    for later in LATER.values():
+        take_in(later)
+    return [*app._static_routes, *app._dynamic_routes]
+
+
 def shown() -> list[Route]:
     """Return the routes that the document tells of, by path and method."""
-    every = [*app._static_routes, *app._dynamic_routes]
-    return sorted((route for route in every if route.include_in_schema), key=_place)
+    return sorted((route for route in every() if route.include_in_schema), key=_place)
 
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the whole API."""
+    said = {route: routes.read(route.func) for route in shown()}
     resolvers = app.get_openapi_schema(title="Magpie", version=VERSION)
     known = resolvers.model_dump(mode="json", by_alias=True, exclude_none=True)["paths"]
-    said = {route: routes.read(route.func) for route in shown()}
     models: set[Any] = {_answers(route) for route in said}
     bodies: set[Any] = {model for each in said.values() for model in each.body}
     schemas, components = _schemas(models, bodies)

@@ -137,7 +137,8 @@ def _methods(cls: type, used: set[str]) -> Iterator[Callable[..., Any]]:
     """Yield what making an object runs, and its methods of names that are used where it is at hand."""
     if issubclass(cls, Exception):
         return
-    for name, method in (pair for each in cls.__mro__ for pair in vars(each).items()):
+    # Of copies: a model that is looked at is built, and changes.
+    for name, method in (pair for each in cls.__mro__ for pair in dict(vars(each)).items()):
         function = getattr(method, "fget", None) or inspect.unwrap(getattr(method, "__func__", method))
         written = isinstance(function, FunctionType) and function.__code__.co_filename != "<string>"
         if written and function.__module__.startswith(OURS) and name in {*used, "__init__", "__post_init__"}:

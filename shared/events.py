@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Annotated, ClassVar, Literal, get_args
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
+
+from shared.models import Model
 
 SOURCE = "magpie"
 
@@ -47,7 +49,7 @@ ProviderName = Literal["anthropic", "bedrock", "offline"]
 """Who can describe a picture."""
 
 
-class Contract(BaseModel):
+class Contract(Model):
     """Base of the contracts: immutable, and deaf to fields that a later minor addition brings."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)

@@ -10,7 +10,6 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import (
     AwareDatetime,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -21,6 +20,7 @@ from pydantic import (
 from shared import clients
 from shared.errors import MagpieError, TransientError
 from shared.events import UserId
+from shared.models import Model
 from shared.text import clean
 
 EVERYBODY: Final = "*"
@@ -40,7 +40,7 @@ Plain = Annotated[str, BeforeValidator(lambda value: clean(value) if isinstance(
 Reason = Annotated[Plain, StringConstraints(max_length=500)]
 
 
-class Selection(BaseModel):
+class Selection(Model):
     """Which items: those that fit everything that is said. Nothing said is nobody's wish."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -65,7 +65,7 @@ class Selection(BaseModel):
         return self
 
 
-class RunInput(BaseModel):
+class RunInput(Model):
     """The input of an execution, by whoever starts it: the API, a schedule, or a person in the console.
 
     Attributes:

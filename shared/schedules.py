@@ -15,9 +15,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from shared.errors import MagpieError
+from shared.models import Model
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -217,7 +218,7 @@ def zone_of(name: str) -> ZoneInfo:
         raise ScheduleError("this is no zone of the IANA database, such as Europe/Berlin") from error
 
 
-class Schedule(BaseModel):
+class Schedule(Model):
     """When a user's scan comes: in plain words, or by an EventBridge cron expression.
 
     Attributes:

@@ -4,16 +4,17 @@ import os
 from functools import cache
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from shared.errors import MagpieError
+from shared.models import Model
 
 
 class SettingsError(MagpieError):
     """A variable is missing from the environment or has a value that makes no sense."""
 
 
-class Settings(BaseModel):
+class Settings(Model):
     """Base of each handler's `Env`. Fields name their variable by `Field(alias="NAME")`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")

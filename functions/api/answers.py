@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import WithJsonSchema
 
 from functions.api.upload import Upload
 from shared import items, objects
+from shared.models import Model
 
 VIEW_SECONDS = 3600
 
@@ -31,12 +32,12 @@ WallClock = Annotated[
 """A time without an offset, which is no `date-time` of JSON Schema."""
 
 
-class ItemError(BaseModel):
+class ItemError(Model):
     code: str
     message: str
 
 
-class Size(BaseModel):
+class Size(Model):
     width: int
     height: int
 
@@ -45,7 +46,7 @@ class Thumbnail(Size):
     url: str
 
 
-class Corrections(BaseModel):
+class Corrections(Model):
     """What a person says in place of the model; null where nobody does."""
 
     category: str | None
@@ -55,7 +56,7 @@ class Corrections(BaseModel):
     corrected_at: datetime
 
 
-class Item(BaseModel):
+class Item(Model):
     """A picture, as lists show it.
 
     `category`, `headline`, `summary` and `tags` are what a person said, where somebody did, and else what
@@ -91,7 +92,7 @@ class Item(BaseModel):
     model: str | None
 
 
-class Step(BaseModel):
+class Step(Model):
     """A line of an item's timeline."""
 
     stage: str
@@ -101,14 +102,14 @@ class Step(BaseModel):
     detail: dict[str, Any]
 
 
-class Timeline(BaseModel):
+class Timeline(Model):
     """What happened to an item, first things first."""
 
     timeline: list[Step]
     next_cursor: str | None
 
 
-class Analysis(BaseModel):
+class Analysis(Model):
     """A version of what a model said of an item, as it said it. `run_id` names what asked for it anew."""
 
     version: int
@@ -123,14 +124,14 @@ class Analysis(BaseModel):
     analysis: dict[str, Any]
 
 
-class Analyses(BaseModel):
+class Analyses(Model):
     """The versions of an item's analysis, newest first."""
 
     analyses: list[Analysis]
     next_cursor: str | None
 
 
-class Views(BaseModel):
+class Views(Model):
     """URLs that show one object each, for an hour."""
 
     image: str | None
@@ -149,12 +150,12 @@ class WholeItem(Item):
     views: Views
 
 
-class Page(BaseModel):
+class Page(Model):
     items: list[Item]
     next_cursor: str | None
 
 
-class NewItemAnswer(BaseModel):
+class NewItemAnswer(Model):
     """A pending item, and the form that its original is to be sent with."""
 
     item_id: UUID
@@ -162,13 +163,13 @@ class NewItemAnswer(BaseModel):
     upload: Upload
 
 
-class NewItemsAnswer(BaseModel):
+class NewItemsAnswer(Model):
     """Pending items, in the order in which they were asked for."""
 
     items: list[NewItemAnswer]
 
 
-class Requested(BaseModel):
+class Requested(Model):
     """What was asked for is on its way; the item's timeline will tell of it."""
 
     item_id: UUID
@@ -176,12 +177,12 @@ class Requested(BaseModel):
     status: Literal["requested"] = "requested"
 
 
-class Health(BaseModel):
+class Health(Model):
     status: Literal["ok", "failing"]
     checks: dict[str, Literal["ok", "failing"]]
 
 
-class SignIn(BaseModel):
+class SignIn(Model):
     """Where to sign in; without `hosted_ui`, a base URL, no page can."""
 
     region: str
@@ -190,7 +191,7 @@ class SignIn(BaseModel):
     hosted_ui: str | None
 
 
-class Version(BaseModel):
+class Version(Model):
     version: str
     sign_in: SignIn
 

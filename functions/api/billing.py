@@ -5,12 +5,13 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.api import billing_stripe, request
 from functions.api.problems import Problem, invalid_input
 from functions.api.request import Retry
 from shared import addresses, database, erasures, profiles
+from shared.models import Model
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class BillingEnv(Settings):
     allowed_origins: str = Field(alias="ALLOWED_ORIGINS")
 
 
-class NewCheckout(BaseModel):
+class NewCheckout(Model):
     """What somebody wants to subscribe to."""
 
     tier: Literal["plus", "team"]
@@ -46,7 +47,7 @@ class NewCheckout(BaseModel):
     )
 
 
-class NewPortal(BaseModel):
+class NewPortal(Model):
     """Where somebody wants to be afterwards."""
 
     return_url: Url | None = Field(
@@ -54,13 +55,13 @@ class NewPortal(BaseModel):
     )
 
 
-class Place(BaseModel):
+class Place(Model):
     """A page of Stripe's, for the one who asked. Send their browser there; it is good for a short time."""
 
     url: str
 
 
-class Subscription(BaseModel):
+class Subscription(Model):
     """What somebody pays for, as Stripe has told it."""
 
     status: str = Field(

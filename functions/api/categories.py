@@ -1,9 +1,10 @@
 """How the caller's items are filed: what a person said of them, otherwise what the model did."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.api import cursor
 from shared import database
+from shared.models import Model
 
 LIST = """
 SELECT category COLLATE "C" AS category, count(*) AS items
@@ -17,12 +18,12 @@ HAVING %(items)s::bigint IS NULL
 """
 
 
-class Category(BaseModel):
+class Category(Model):
     category: str
     items: int
 
 
-class Categories(BaseModel):
+class Categories(Model):
     """Categories with the number of items in each, the largest first."""
 
     categories: list[Category]

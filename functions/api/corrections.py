@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -17,6 +16,7 @@ from pydantic import (
 
 from functions.api import upload, wording
 from shared import database, items
+from shared.models import Model
 from shared.text import clean
 
 FIELDS = ("category", "headline", "summary", "tags")
@@ -92,7 +92,7 @@ Tag = Annotated[_Typed, AfterValidator(partial(_line, MAX_TAG))]
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_distinct)]
 
 
-class Change(BaseModel):
+class Change(Model):
     """What is to be different about an item. What is left out stays; null takes a correction back."""
 
     model_config = ConfigDict(extra="forbid")

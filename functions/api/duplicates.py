@@ -12,12 +12,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.api import answers, cursor, likeness
 from functions.api.answers import Status, WallClock
 from functions.api.filters import SEARCHABLE, Kind
 from shared import database
+from shared.models import Model
 
 if TYPE_CHECKING:
     from psycopg.rows import DictRow
@@ -118,7 +119,7 @@ SELECT wanted.first_id, items.item_id, items.filename, items.kind, items.status,
 """
 
 
-class Copy(BaseModel):
+class Copy(Model):
     """An item of a group. `distance` and `similarity` are those to the first item of the group."""
 
     item_id: UUID
@@ -138,7 +139,7 @@ class Copy(BaseModel):
     similarity: float | None
 
 
-class Group(BaseModel):
+class Group(Model):
     """Items that are the same, or nearly, the oldest first.
 
     `distance`: in how many of 64 bits the hash of an item shown here differs from the first one's, at most.
@@ -154,7 +155,7 @@ class Group(BaseModel):
     items: list[Copy]
 
 
-class Groups(BaseModel):
+class Groups(Model):
     """A page of groups. Where there is a `next_cursor` there is more to look at, however few are here."""
 
     groups: list[Group]

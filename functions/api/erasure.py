@@ -5,17 +5,18 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.api.problems import Problem
 from shared import bus, database, erasures
 from shared.events import ErasureRequested
+from shared.models import Model
 
 if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
 
-class Removed(BaseModel):
+class Removed(Model):
     """What is gone by now."""
 
     rows: dict[str, int] = Field(description="of each table")
@@ -26,7 +27,7 @@ class Removed(BaseModel):
     cognito_user: bool = Field(description="whether there was a user to sign in with")
 
 
-class Receipt(BaseModel):
+class Receipt(Model):
     """What becomes, or became, of a request to delete everything."""
 
     receipt_id: UUID

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
 from aws_lambda_powertools import Logger
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.api import answers
 from shared import bus, database, erasures, objects
 from shared.errors import TransientError
 from shared.events import ExportRequested
+from shared.models import Model
 
 if TYPE_CHECKING:
     from psycopg.rows import DictRow
@@ -59,7 +60,7 @@ UPDATE exports
 """
 
 
-class Export(BaseModel):
+class Export(Model):
     """A copy of everything: one JSON object per line, compressed with gzip. docs/operations.md says more."""
 
     export_id: UUID

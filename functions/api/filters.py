@@ -4,9 +4,10 @@ from collections.abc import Collection
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from functions.api.answers import Status
+from shared.models import Model
 from shared.text import clean
 
 Kind = Literal["image"]
@@ -70,7 +71,7 @@ ClockTime = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_on_the
 EndClockTime = Annotated[datetime, BeforeValidator(_end_of_day), AfterValidator(_on_the_clock), _DAY_OR_CLOCK]
 
 
-class Filters(BaseModel):
+class Filters(Model):
     """Which items may be found. Whatever is left out lets everything pass.
 
     Times are ISO 8601, a day or a moment. `_from` is the first moment that passes, `_to` the first that

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.api import folding
+from shared.models import Model
 
 READ_CHARACTERS = 10_000
 """Of what was read in a picture. A photographed page has some 3,000."""
@@ -25,14 +26,14 @@ Place = tuple[int, int]
 """Where a word begins in a text, and the place behind it."""
 
 
-class Span(BaseModel):
+class Span(Model):
     """Characters of a text, counted in Unicode code points from 0; the end is the first one behind."""
 
     start: int
     end: int
 
 
-class Fragment(BaseModel):
+class Fragment(Model):
     """A piece of a field that holds words of the question."""
 
     field: str = Field(description="headline, summary, filename, category, tags or text, which is read in it")

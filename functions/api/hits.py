@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.api import answers, highlights, scoring, terms
 from functions.api.answers import Status, WallClock
@@ -14,6 +14,7 @@ from functions.api.highlights import Fragment
 from functions.api.question import Mode, Question
 from functions.api.terms import Term
 from shared.embeddings import VectorModel
+from shared.models import Model
 
 Row = Mapping[str, Any]
 
@@ -26,7 +27,7 @@ FIELDS = {
 """Where a word stands, by its weight in the document."""
 
 
-class FoundWord(BaseModel):
+class FoundWord(Model):
     """A word of the question that the item holds.
 
     `share` of the question: the rarer the word, the greater. `worth` in this item, from 0 to 1: by where and
@@ -43,7 +44,7 @@ class FoundWord(BaseModel):
     worth: float
 
 
-class Explanation(BaseModel):
+class Explanation(Model):
     """How a score came about.
 
     `text_score` is the sum of share * worth of the words found; `vector_score` how far `similarity` is from
@@ -59,7 +60,7 @@ class Explanation(BaseModel):
     calculation: str = Field(description="of the score, from both halves, in numbers rounded to be read")
 
 
-class Hit(BaseModel):
+class Hit(Model):
     """A picture that a search found.
 
     `score`, from 0 to 1, puts hits in order and is what `min_score` cuts off. It is made of `text_score`, the
@@ -87,7 +88,7 @@ class Hit(BaseModel):
     explanation: Explanation | None = None
 
 
-class Found(BaseModel):
+class Found(Model):
     """The answer to a search; `mode` is `text` where meaning could not be searched for."""
 
     query: str
@@ -97,7 +98,7 @@ class Found(BaseModel):
     notes: list[str]
 
 
-class Similar(BaseModel):
+class Similar(Model):
     """The items that are nearest to one in meaning, the nearest first."""
 
     item_id: UUID

@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from functions.api.answers import ItemError, Status
 from functions.api.import_rows import Code
 from functions.api.upload import Upload
+from shared.models import Model
 from shared.runs import Plain
 
 Row = Mapping[str, Any]
@@ -22,7 +23,7 @@ MOST_ANALYSES = 1000
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Asked(BaseModel):
+class _Asked(Model):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -58,7 +59,7 @@ class ComingItems(_Asked):
     items: list[ComingItem] = Field(min_length=1, max_length=MOST_ROWS)
 
 
-class Part(BaseModel):
+class Part(Model):
     """What became of an analysis or a vector. `exists`: the item was there before, and this with it."""
 
     status: Literal["imported", "exists", "skipped", "refused"]
@@ -68,7 +69,7 @@ class Part(BaseModel):
     message: str | None = None
 
 
-class Taken(BaseModel):
+class Taken(Model):
     """What became of a row. `upload` is there for as long as its image is waited for."""
 
     item_id: UUID | None
@@ -80,13 +81,13 @@ class Taken(BaseModel):
     embedding: Part | None = None
 
 
-class TakenItems(BaseModel):
+class TakenItems(Model):
     """What became of the rows of a request, in their order."""
 
     items: list[Taken]
 
 
-class ItemCounts(BaseModel):
+class ItemCounts(Model):
     """Items of an import by how far they are: waiting for an image or for room, at work, or at their end."""
 
     total: int
@@ -98,7 +99,7 @@ class ItemCounts(BaseModel):
     over_quota: int = Field(description="waiting for room; they go on by themselves")
 
 
-class ImageCounts(BaseModel):
+class ImageCounts(Model):
     """Images of an import: those that are there, compared with what was said of them before they came."""
 
     announced: int
@@ -108,7 +109,7 @@ class ImageCounts(BaseModel):
     different: int
 
 
-class Import(BaseModel):
+class Import(Model):
     """An import, and how it stands. What was deleted since does not count any more."""
 
     import_id: UUID
@@ -123,7 +124,7 @@ class Import(BaseModel):
     embedding_model: str = Field(description="whose vectors are kept; in place of others new ones are made")
 
 
-class ImportBrief(BaseModel):
+class ImportBrief(Model):
     """An import, as lists show it."""
 
     import_id: UUID
@@ -133,19 +134,19 @@ class ImportBrief(BaseModel):
     undone_at: datetime | None
 
 
-class Imports(BaseModel):
+class Imports(Model):
     """The caller's imports, newest first."""
 
     imports: list[ImportBrief]
     next_cursor: str | None
 
 
-class Side(BaseModel):
+class Side(Model):
     size: int | None
     sha256: str | None
 
 
-class Brought(BaseModel):
+class Brought(Model):
     """An item of an import: how far it is, and its image as it was announced and as it is there."""
 
     item_id: UUID
@@ -155,14 +156,14 @@ class Brought(BaseModel):
     stored: Side | None
 
 
-class BroughtItems(BaseModel):
+class BroughtItems(Model):
     """The items of an import, in the order of their ids."""
 
     items: list[Brought]
     next_cursor: str | None
 
 
-class Undone(BaseModel):
+class Undone(Model):
     """How many items this request removed, and how many are left for the next."""
 
     removed: int

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from shared import database, erasures, profiles
+from shared.models import Model
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ class MailEnv(Settings):
     mail_from: str = Field(alias="MAIL_FROM")
 
 
-class Notifications(BaseModel):
+class Notifications(Model):
     """What the caller is written to about."""
 
     scan_complete: bool = Field(description="what a run of theirs came to")
     quota: bool = Field(description="that something does not fit into their plan any more")
 
 
-class Wish(BaseModel):
+class Wish(Model):
     """What is to be different; what is left out stays."""
 
     model_config = ConfigDict(extra="forbid")
@@ -55,7 +56,7 @@ class Wish(BaseModel):
         return self
 
 
-class Change(BaseModel):
+class Change(Model):
     """What is to be different about the caller."""
 
     model_config = ConfigDict(extra="forbid")

@@ -3,14 +3,15 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.api import billing, notifications
 from functions.api.notifications import Notifications
 from shared import database, erasures, profiles
+from shared.models import Model
 
 
-class Profile(BaseModel):
+class Profile(Model):
     """The caller, as this deployment knows them."""
 
     user_id: str

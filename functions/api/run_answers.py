@@ -5,16 +5,17 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from functions.api.answers import VIEW_SECONDS
 from shared import objects
+from shared.models import Model
 from shared.runs import MAX_USD, STEPS, Kind, Reason, RunStatus, Selection, Step
 
 Row = Mapping[str, Any]
 
 
-class _Asked(BaseModel):
+class _Asked(Model):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -48,7 +49,7 @@ class Rebuild(_Asked):
     reason: Reason = ""
 
 
-class Items(BaseModel):
+class Items(Model):
     """How many items; `planned` and `left` are null until it is known."""
 
     planned: int | None
@@ -59,14 +60,14 @@ class Items(BaseModel):
     left: int | None
 
 
-class Outcomes(BaseModel):
+class Outcomes(Model):
     done: int
     ignored: int
     rejected: int
     failed: int
 
 
-class Cause(BaseModel):
+class Cause(Model):
     """Why items were rejected (their own fault) or failed (ours, worth a replay)."""
 
     outcome: Literal["rejected", "failed"]
@@ -76,7 +77,7 @@ class Cause(BaseModel):
     items: int
 
 
-class Failure(BaseModel):
+class Failure(Model):
     item_id: UUID
     outcome: Literal["rejected", "failed"]
     stage: str | None
@@ -85,7 +86,7 @@ class Failure(BaseModel):
     ended_at: datetime
 
 
-class Estimate(BaseModel):
+class Estimate(Model):
     """What a run will take: calls that are paid for, tokens and US dollars, and from what that is known."""
 
     items: int
@@ -97,19 +98,19 @@ class Estimate(BaseModel):
     basis: str
 
 
-class RunError(BaseModel):
+class RunError(Model):
     code: str
     message: str | None
 
 
-class Report(BaseModel):
+class Report(Model):
     """URLs of the report, for an hour."""
 
     html: str
     json_url: str
 
 
-class Run(BaseModel):
+class Run(Model):
     """A run, as lists show it."""
 
     run_id: UUID
@@ -144,12 +145,12 @@ class WholeRun(Run):
     report: Report | None
 
 
-class Runs(BaseModel):
+class Runs(Model):
     runs: list[Run]
     next_cursor: str | None
 
 
-class StateEvent(BaseModel):
+class StateEvent(Model):
     """One line of an execution's history."""
 
     at: datetime
@@ -158,7 +159,7 @@ class StateEvent(BaseModel):
     detail: str | None
 
 
-class History(BaseModel):
+class History(Model):
     """What the state machine did, first things first; a run that was not started has none."""
 
     run_id: UUID

@@ -5,18 +5,19 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from functions.api import run_answers
 from functions.api.run_answers import Run
 from shared import schedules
+from shared.models import Model
 from shared.runs import MAX_USD, STEPS, Plain, RunStatus, Selection, Step
 from shared.schedules import Schedule, ScheduleError
 
 Name = Annotated[Plain, StringConstraints(min_length=1, max_length=200)]
 
 
-class _Asked(BaseModel):
+class _Asked(Model):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -68,7 +69,7 @@ class ScanChange(_Scan):
     enabled: bool | None = None
 
 
-class Scan(BaseModel):
+class Scan(Model):
     """A scan; `next_run_at` is null while it is paused, and where its schedule never comes again."""
 
     scan_id: UUID
@@ -84,12 +85,12 @@ class Scan(BaseModel):
     updated_at: datetime
 
 
-class Scans(BaseModel):
+class Scans(Model):
     scans: list[Scan]
     next_cursor: str | None
 
 
-class TrendPoint(BaseModel):
+class TrendPoint(Model):
     """What one reported run of a scan came to."""
 
     run_id: UUID
@@ -103,7 +104,7 @@ class TrendPoint(BaseModel):
     cost_usd: float
 
 
-class ScanRuns(BaseModel):
+class ScanRuns(Model):
     """Runs of a scan, newest first, and how the latest thirty that were reported went, oldest first."""
 
     runs: list[Run]

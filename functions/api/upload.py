@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from functions.api import wording
 from functions.api.problems import Problem
 from shared import clients
+from shared.models import Model
 from shared.text import clean
 
 UPLOAD_SECONDS = 900
@@ -38,7 +39,7 @@ _BY_SUFFIX = {".heic": "image/heic", ".heif": "image/heif", ".avif": "image/avif
 """Not in every Python's table of types."""
 
 
-class NewItem(BaseModel):
+class NewItem(Model):
     """What is to be uploaded."""
 
     model_config = ConfigDict(extra="forbid")
@@ -56,7 +57,7 @@ class NewItem(BaseModel):
         return clean(value) if isinstance(value, str) else value
 
 
-class NewItems(BaseModel):
+class NewItems(Model):
     """Several at once: all of them are made, or none."""
 
     model_config = ConfigDict(extra="forbid")
@@ -64,7 +65,7 @@ class NewItems(BaseModel):
     items: list[NewItem] = Field(min_length=1, max_length=MAX_AT_ONCE)
 
 
-class Upload(BaseModel):
+class Upload(Model):
     """A form that may be posted once or more until it expires: to one key, of one type, up to a size."""
 
     url: str

@@ -8,12 +8,13 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.api import forecast
 from functions.api.answers import Row
 from functions.api.problems import Problem, invalid_input
 from shared import database, quotas
+from shared.models import Model
 from shared.quotas import Quota
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ SELECT coalesce(sum(cost_usd), 0) AS usd,
 """
 
 
-class Spent(BaseModel):
+class Spent(Model):
     """Calls of models: how many, their tokens, and their price."""
 
     calls: int = 0
@@ -66,7 +67,7 @@ class Spent(BaseModel):
     cost_usd: str = Field("0.000000000", description="US dollars, exactly: a decimal number as text")
 
 
-class Stored(BaseModel):
+class Stored(Model):
     """Items, and the bytes of their originals as far as they are known."""
 
     items: int = 0
@@ -94,7 +95,7 @@ class Storage(Stored):
     added: Stored = Field(description="in the period, and not deleted since")
 
 
-class Limited(BaseModel):
+class Limited(Model):
     """How much there may be of something, and is now, with what is reserved."""
 
     limit: int | float | None = Field(description="null is no limit")
@@ -102,7 +103,7 @@ class Limited(BaseModel):
     resets_at: datetime | None = Field(description="when it begins anew; null where it stands")
 
 
-class Limits(BaseModel):
+class Limits(Model):
     """How much the caller may have, as it stands now, whatever the period is."""
 
     items: Limited
@@ -111,7 +112,7 @@ class Limits(BaseModel):
     model_usd: Limited = Field(description="US dollars of this month")
 
 
-class Forecast(BaseModel):
+class Forecast(Model):
     """What the current month comes to, if it goes on as in the last days."""
 
     cost_usd: str | None = Field(description="as `totals.cost_usd`; null where there is nothing to go by")
@@ -122,7 +123,7 @@ class Forecast(BaseModel):
     )
 
 
-class Usage(BaseModel):
+class Usage(Model):
     """Days begin and end in UTC; `from` and `to` both belong to the period."""
 
     first: date = Field(serialization_alias="from")

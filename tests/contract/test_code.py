@@ -97,7 +97,9 @@ print(json.dumps(touched))
 
 def handlers_and_shared() -> list[str]:
     shared = ",".join(f"shared.{path.stem}" for path in sources.modules("shared"))
-    return [f"functions.{function}.handler" for function in sources.functions()] + [shared]
+    # What the API's handler leaves for later.
+    routes = ",".join(f"functions.api.routes.{path.stem}" for path in sources.modules("functions.api.routes"))
+    return [f"functions.{function}.handler" for function in sources.functions()] + [routes, shared]
 
 
 def watched(root: Path, modules: str) -> list[str]:

@@ -12,7 +12,6 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from docs import openapi, routes
 from functions.api import problems, reference
-from functions.api.handler import app
 from tests.contract.conftest import ROOT, Document
 
 THE_PAGE_S_OWN = {"/", "/web/{release}/{name}"}
@@ -54,9 +53,7 @@ def test_a_copy_is_what_the_api_says_now(path: Any) -> None:
 
 
 def test_every_route_is_in_it_and_nothing_else(operations: list[tuple[str, str, dict[str, Any]]]) -> None:
-    every = {
-        (route.openapi_path, route.method.lower()) for route in [*app._static_routes, *app._dynamic_routes]
-    }
+    every = {(route.openapi_path, route.method.lower()) for route in openapi.every()}
     told = {(path, method) for path, method, _ in operations}
     assert told <= every
     assert {path for path, _ in every - told} == THE_PAGE_S_OWN

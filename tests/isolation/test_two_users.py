@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import requests
 
-from functions.api.handler import app
+from docs import openapi
 from tests import sql_capture
 from tests.conftest import Aws
 from tests.isolation.cases import CASES, PUBLIC, READS, Ask
@@ -42,7 +42,7 @@ def bob(world: World) -> Person:
 
 
 def every_route() -> set[str]:
-    return {f"{route.method} {route.path}" for route in [*app._static_routes, *app._dynamic_routes]}
+    return {f"{route.method} {route.path}" for route in openapi.every()}
 
 
 def test_every_route_is_tested_here() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from aws_lambda_powertools import Logger
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from functions.api import affordable, answers, body, collection, problems, request
 from functions.api.problems import Problem
@@ -20,6 +20,7 @@ from shared.events import (
     ProviderName,
     RenditionRequested,
 )
+from shared.models import Model
 
 logger = Logger(child=True)
 router = request.router()
@@ -27,7 +28,7 @@ router = request.router()
 Row = dict[str, Any]
 
 
-class Analyze(BaseModel):
+class Analyze(Model):
     """Who is to be asked; left out, whoever this deployment asks."""
 
     model_config = ConfigDict(extra="forbid")
