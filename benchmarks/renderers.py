@@ -22,16 +22,17 @@ MAX_PIXELS = 64_000_000
 
 
 def own() -> tuple[str, Callable[[Path], Derivatives]]:
-    """Magpie's own, with everything else that it finds out about a picture."""
-    import PIL
-
+    """Magpie's own, with all else that it finds out about a picture, set up as its child process is."""
     from functions.image_processor.rendition import render
+    from functions.image_processor.sandbox import keep_freed_memory
+
+    keep_freed_memory()
 
     def work(path: Path) -> Derivatives:
         rendition = render(path, MAX_PIXELS, keep_location=False)
         return rendition.image, rendition.thumbnail
 
-    return f"Pillow {PIL.__version__}", work
+    return _versions(), work
 
 
 def sandboxed() -> tuple[str, Callable[[Path], Derivatives]]:
@@ -39,18 +40,15 @@ def sandboxed() -> tuple[str, Callable[[Path], Derivatives]]:
     from functions.image_processor import sandbox
     from functions.image_processor.rendition import render
 
-    version, _ = own()
-
     def work(path: Path) -> Derivatives:
         rendition = sandbox.run(partial(render, path, MAX_PIXELS, False))
         return rendition.image, rendition.thumbnail
 
-    return version, work
+    return _versions(), work
 
 
 def naive() -> tuple[str, Callable[[Path], Derivatives]]:
     """What is written first: open, turn, and `thumbnail` of a copy, twice."""
-    import PIL
     import pillow_heif
     from PIL import Image, ImageOps
 
@@ -68,7 +66,7 @@ def naive() -> tuple[str, Callable[[Path], Derivatives]]:
             made.append(file.getvalue())
         return made[0], made[1]
 
-    return f"Pillow {PIL.__version__}", work
+    return _versions(), work
 
 
 def vips() -> tuple[str, Callable[[Path], Derivatives]]:
@@ -88,7 +86,15 @@ def vips() -> tuple[str, Callable[[Path], Derivatives]]:
         image = web.jpegsave_buffer(Q=85, optimize_coding=False, keep="none")
         return image, small.webpsave_buffer(Q=80, effort=2, keep="none")
 
-    return f"pyvips {pyvips.__version__}, libvips {'.'.join(str(pyvips.version(n)) for n in range(3))}", work
+    return _versions(), work
+
+
+def _versions() -> str:
+    import PIL
+    import pyvips
+
+    libvips = ".".join(str(pyvips.version(part)) for part in range(3))
+    return f"Pillow {PIL.__version__}, pyvips {pyvips.__version__}, libvips {libvips}"
 
 
 RENDERERS = {"own": own, "sandboxed": sandboxed, "naive": naive, "pyvips": vips}

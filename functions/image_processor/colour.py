@@ -65,21 +65,22 @@ def _range(image: Image.Image) -> tuple[float, float]:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return an opaque sRGB picture; what was transparent becomes white.
+    """Return an opaque sRGB picture, RGB or RGBX; what was transparent becomes white.
 
     Args:
-        image: in a mode of `resizable`.
+        image: in a mode of `resizable`, or RGBX.
         profile: the ICC profile of the file. One that is broken, or describes another kind of pixels, is
             ignored: the picture is worth more.
     """
     alpha = image.getchannel("A") if image.mode in {"LA", "RGBA"} else None
     if alpha:
         image = image.convert("L" if image.mode == "LA" else "RGB")
-    image = _converted(image, profile) if profile else image
+    if profile:
+        image = _converted(image.convert("RGB") if image.mode == "RGBX" else image, profile)
     if image.mode == "LAB":
         lab = ImageCms.createProfile("LAB")
         image = _transformed(image, ImageCms.ImageCmsProfile(lab))
-    if image.mode != "RGB":  # it would be copied
+    if image.mode not in {"RGB", "RGBX"}:  # it would be copied
         image = image.convert("RGB")
     if alpha:
         white = Image.new("RGB", image.size, "white")

@@ -2,16 +2,19 @@
 
 Pillow opens every file, reads its metadata, and says what is wrong with one. Of a file libvips is only asked
 for pixels, by the name of one decoder, and wherever it has a doubt Pillow decodes as if nothing had been
-tried: what is accepted, and each sentence of a rejection, is Pillow's.
+tried: what is accepted, and each sentence of a rejection, is Pillow's. What Pillow has decoded libvips reads
+where it lies, by the Arrow C data interface: https://arrow.apache.org/docs/format/CDataInterface.html.
 
 libvips keeps threads, and in a process that is forked after they have worked it would wait for them for
 ever. The sandbox's parent imports this module, and never calls anything of it.
 """
 
+import ctypes
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pyvips
 from PIL import Image, ImageFile
@@ -19,12 +22,17 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-"""Bands of a grey or sRGB picture of libvips, one byte each → Pillow's mode."""
+from functions.image_processor.signature import png_goes_on_after_its_pixels
+
+MODES = {1: "L", 2: "LA", 4: "RGBA"}
+"""Bands of a grey or sRGB picture of libvips, one byte each → Pillow's mode, but for three."""
 
 GAP = 4.0
 """Lanczos takes over from averaging whole pixels at so many times the size. With libvips' own 2 a thumbnail
 is made no sooner, and is 0.001 of SSIM further from the picture."""
+
+ONE_PIECE = 2**30
+"""Bytes up to which Pillow keeps a picture in one piece, so that libvips can read it; by itself 16 MB."""
 
 _process: int | None = None
 """The process whose threads libvips has started."""
@@ -42,30 +50,18 @@ def begin() -> None:
     _process = os.getpid()
     pyvips.concurrency_set(1)  # there is one CPU, and each thread reserves address space
     pyvips.cache_set_max(0)  # no operation is asked for again
+    Image.core.set_block_size(ONE_PIECE)  # type: ignore[attr-defined]  # it has no types
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """What libvips has made of a file.
-
-    Attributes:
-        image: L, LA, RGB or RGBA, without any of the metadata.
-    """
-
-    image: Image.Image
-    _picture: pyvips.Image
-
-    def smaller(self, size: tuple[int, int]) -> Image.Image:
-        """Return them at a smaller size, sooner than from `image`, which would be copied first."""
-        return _to_pillow(_resized(self._picture, size))
-
-
-def decoded(image: ImageFile.ImageFile, target: tuple[int, int]) -> Pixels | None:
-    """Return a file at about the size of the web image; None where Pillow is to decode it.
+def decoded(image: ImageFile.ImageFile, target: tuple[int, int]) -> Image.Image | None:
+    """Return the pixels of a file at about the size of the web image; None where Pillow is to decode it.
 
     Args:
         image: opened by Pillow and not decoded; a JPEG with the scale that libjpeg is to decode it at.
         target: width and height of the web image in pixels, before it is turned upright.
+
+    Returns:
+        An L, LA, RGBX or RGBA picture, without any of the metadata.
     """
     decoder = _decoder(image, target)
     if decoder is None:
@@ -74,20 +70,26 @@ def decoded(image: ImageFile.ImageFile, target: tuple[int, int]) -> Pixels | Non
         picture = decoder(access="sequential", fail_on="warning")
         if picture.format != "uchar" or picture.interpretation not in {"srgb", "b-w"}:
             return None
-        small = _resized(picture, target)
-        content = _from_memory(small.write_to_memory(), (small.width, small.height), small.bands)
+        small = _resized(picture, target, picture.hasalpha())
+        if small.bands == 3:  # Pillow keeps four bytes a pixel, and would copy what has three
+            pixels = _to_pillow(small.bandjoin(255), "RGBX")
+        else:
+            pixels = _to_pillow(small, MODES[small.bands])
     except pyvips.Error:
         return None
     if isinstance(image, PngImageFile):
         _read_to_the_end(image)
-    return Pixels(_to_pillow(content), content)
+    return pixels
 
 
 def reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return a decoded picture at a smaller size, in pixels."""
-    if image.mode not in MODES.values():
+    """Return a decoded picture at a size in pixels that is smaller or the same; RGB where it was RGBX."""
+    if image.mode not in {"L", "RGB", "RGBX", "RGBA"}:
         return image.resize(size, Image.Resampling.BICUBIC)
-    return _to_pillow(_resized(_from_memory(image.tobytes(), image.size, len(image.mode)), size))
+    small = _resized(_lent(image), size, image.mode == "RGBA")
+    if image.mode in {"RGB", "RGBX"}:
+        return _to_pillow(small.extract_band(0, n=3), "RGB")
+    return _to_pillow(small, image.mode)
 
 
 def _decoder(image: ImageFile.ImageFile, target: tuple[int, int]) -> Callable[..., pyvips.Image] | None:
@@ -106,28 +108,51 @@ def _decoder(image: ImageFile.ImageFile, target: tuple[int, int]) -> Callable[..
     return None
 
 
-def _resized(picture: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
+def _resized(picture: pyvips.Image, size: tuple[int, int], has_alpha: bool) -> pyvips.Image:
     across, down = size[0] / picture.width, size[1] / picture.height
     if across >= 1 and down >= 1:
         return picture
-    if not picture.hasalpha():
+    if not has_alpha:
         return picture.resize(across, vscale=down, gap=GAP)
     weighed = picture.premultiply().resize(across, vscale=down, gap=GAP)
     return weighed.unpremultiply().cast("uchar")
 
 
-def _from_memory(content: bytes, size: tuple[int, int], bands: int) -> pyvips.Image:
-    picture = pyvips.Image.new_from_memory(content, *size, bands, "uchar")
-    return picture.copy(interpretation="srgb" if bands > 2 else "b-w")
-
-
-def _to_pillow(picture: pyvips.Image) -> Image.Image:
-    size, mode = (picture.width, picture.height), MODES[picture.bands]
+def _to_pillow(picture: pyvips.Image, mode: str) -> Image.Image:
+    size = picture.width, picture.height
     return Image.frombuffer(mode, size, picture.write_to_memory(), "raw", mode, 0, 1)
+
+
+class _ArrowArray(ctypes.Structure):
+    """The beginning of `struct ArrowArray`."""
+
+
+_ArrowArray._fields_ = [
+    *((name, ctypes.c_int64) for name in ("length", "null_count", "offset", "n_buffers", "n_children")),
+    ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+    ("children", ctypes.POINTER(ctypes.POINTER(_ArrowArray))),
+]
+
+
+def _lent(image: Image.Image) -> pyvips.Image:
+    """Return a picture of libvips in the memory of one of Pillow's: L has one band, all others have four."""
+    _, capsule = image.__arrow_c_array__()
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    array = _ArrowArray.from_address(pointer(capsule, b"arrow_array"))
+    bands = 1
+    if array.n_children:  # pixels of several bytes
+        array, bands = array.children[0].contents, 4
+    content: Any = (ctypes.c_ubyte * array.length).from_address(array.buffers[1])
+    content.lender = capsule  # libvips holds the one, and by it the other
+    picture = pyvips.Image.new_from_memory(content, *image.size, bands, "uchar")
+    return picture.copy(interpretation="b-w" if bands == 1 else "srgb")
 
 
 def _read_to_the_end(image: PngImageFile) -> None:
     """Read the metadata that may follow the pixels, as Pillow does once it has decoded them."""
-    image.load_prepare()
-    image.load_end()
+    if png_goes_on_after_its_pixels(Path(str(image.filename))):
+        image.im = Image.new(image.mode, (1, 1)).im  # it would make room for pixels of its own
+        image.load_prepare()
+        image.load_end()
     image.info.setdefault("exif", None)  # without this key it would decode the pixels to look for it

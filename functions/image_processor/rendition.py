@@ -95,10 +95,11 @@ def render(path: Path, max_pixels: int, keep_location: bool) -> Rendition:
     """
     reduction.begin()
     found = recognise(path)
-    size, stored, facts = _decode(path, found, max_pixels, keep_location)
+    size, small, facts = _decode(path, found, max_pixels, keep_location)
     turn = UPRIGHT.get(facts.orientation)
-    web, thumbnail = stored if turn is None else [each.transpose(turn) for each in stored]  # one is 0
+    web = small if turn is None else small.transpose(turn)  # one of them is 0
     width, height = size[::-1] if facts.orientation >= 5 else size
+    thumbnail = reduction.reduced(web, fit((width, height), THUMBNAIL_SIDE))
     return Rendition(
         format=found,
         width=width,
@@ -122,8 +123,8 @@ def fit(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def _decode(
     path: Path, found: Format, max_pixels: int, keep_location: bool
-) -> tuple[tuple[int, int], tuple[Image.Image, Image.Image], Metadata]:
-    """Return the size as stored, web image and thumbnail before they are turned upright, and the metadata."""
+) -> tuple[tuple[int, int], Image.Image, Metadata]:
+    """Return the size as stored, the web image before it is turned upright, and the metadata."""
     # libheif shows what is missing as black, even where a phone's picture is cut by half; libtiff is not
     # much stricter.
     if found in {"HEIF", "TIFF"} and is_cut_short(path, found):
@@ -133,15 +134,11 @@ def _decode(
         with image:
             facts = metadata.read(image, keep_location)
             profile = image.info.get("icc_profile")
-            target, least = fit(size, WEB_SIDE), fit(size, THUMBNAIL_SIDE)
-            small = pixels.image if pixels else colour.resizable(image)
+            target = fit(size, WEB_SIDE)
+            small = colour.resizable(image) if pixels is None else pixels
             if not _suits(small.size, target):
                 small = reduction.reduced(small, target)
-            web = colour.to_srgb(small, profile)
-            if pixels and web is pixels.image:  # there was nothing to convert
-                return size, (web, pixels.smaller(least)), facts
-            thumbnail = web.resize(least, Image.Resampling.LANCZOS, reducing_gap=1.5)
-            return size, (web, thumbnail), facts
+            return size, colour.to_srgb(small, profile), facts
 
 
 @contextmanager
@@ -162,7 +159,7 @@ def _bounded_decoders(max_pixels: int) -> Iterator[None]:
 
 def _load(
     path: Path, found: Format, max_pixels: int
-) -> tuple[tuple[int, int], ImageFile.ImageFile, reduction.Pixels | None]:
+) -> tuple[tuple[int, int], ImageFile.ImageFile, Image.Image | None]:
     """Decode the first frame, whatever the number of frames.
 
     A JPEG is decoded at the reduced scale that suits the web image: there its pixels are bounded.

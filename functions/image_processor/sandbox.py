@@ -30,7 +30,11 @@ TOO_MUCH_MEMORY: Reason = ("too_many_pixels", "The picture needs more memory to 
 CRASHED: Reason = ("corrupt", "The file is damaged and cannot be read.")
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # mallopt(3)
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8  # mallopt(3)
+MADV_HUGEPAGE = 14  # madvise(2)
+HUGE_PAGE = 2 * 2**20
+HEAP_BYTES = 64 * 2**20
+"""What a child asks for at once: as much as most pictures take."""
 FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 """Signals that no decoder raises: the machine ran out of memory, or the stack is being stopped."""
 
@@ -130,8 +134,7 @@ def _bound(bounds: Bounds, parent: int) -> None:
     os.dup2(silence, 2)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked to die with it
         os._exit(1)
     inherited = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -139,10 +142,31 @@ def _bound(bounds: Bounds, parent: int) -> None:
     _limit(resource.RLIMIT_CPU, bounds.cpu_seconds)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
-    # It lives for one picture: what it frees it uses again, and gives nothing back. Each page that a new
-    # process touches for the first time takes 2 µs, and a picture has thousands.
-    for option, value in ((M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**30), (M_ARENA_MAX, 1)):
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Let this process have its memory in few large pieces, use again what it frees, and give nothing back.
+
+    A child lives for one picture, and each page of 4 KB that it touches for the first time takes 2 µs: a
+    sixth of the time of a phone's picture. Where the kernel has no larger pages, they stay small.
+    """
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for option, value in (
+        (M_MMAP_THRESHOLD, 2**25),  # the highest that every glibc takes
+        (M_TRIM_THRESHOLD, 2**30),
+        (M_ARENA_MAX, 1),
+        (M_TOP_PAD, HEAP_BYTES),
+    ):
         libc.mallopt(option, value)
+    start = -(-libc.sbrk(0) // HUGE_PAGE) * HUGE_PAGE
+    libc.free(libc.malloc(2**24))  # the heap grows by that, and what it is padded with
+    end = libc.sbrk(0) // HUGE_PAGE * HUGE_PAGE
+    if end > start:
+        libc.madvise(start, end - start, MADV_HUGEPAGE)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -2,6 +2,8 @@
 
 import mmap
 import struct
+from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
@@ -145,14 +147,26 @@ def _jpeg_is_cut(file: BinaryIO, size: int) -> bool:
 
 
 def _png_is_cut(file: BinaryIO, size: int) -> bool:
-    position = 8
-    while True:
+    return any(end > size for _, end in _png_chunks(file))
+
+
+def png_goes_on_after_its_pixels(path: Path) -> bool:
+    """Say whether something other than its end follows the pixels of a PNG."""
+    with path.open("rb") as file:
+        kinds = dropwhile(lambda kind: kind != b"IDAT", (kind for kind, _ in _png_chunks(file)))
+        try:
+            return any(kind not in {b"IDAT", b"IEND"} for kind in kinds)
+        except struct.error:  # there is no end
+            return True
+
+
+def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield the name of each chunk up to the last, and the position behind it."""
+    position, kind = 8, b""
+    while kind != b"IEND":
         length, kind = _number(file, position, ">L"), file.read(4)
         position += 12 + length
-        if position > size:
-            return True
-        if kind == b"IEND":
-            return False
+        yield kind, position
 
 
 def _boxes_are_cut(file: BinaryIO, size: int) -> bool:

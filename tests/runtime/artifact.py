@@ -115,7 +115,7 @@ def build() -> Artifact:
 
 
 def _trim() -> None:
-    """Take the HEVC encoder that comes with pillow-heif, 23 MB, out of image_processor: nothing there encodes.
+    """Take the HEVC encoder that comes with pillow-heif, 23 MB, out of image_processor: nothing encodes.
 
     libheif names two of its functions, and the loader wants to find them. It finds in their place one that
     exists everywhere: whoever were to encode after all would abort.

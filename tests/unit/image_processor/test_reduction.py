@@ -39,7 +39,7 @@ def pixels(tmp_path: Path, content: bytes, target: tuple[int, int]) -> Image.Ima
             if recognise(path) == "JPEG":
                 image.draft("RGB", target)
             found = decoded(image, target)
-        return found and (found.image.mode, found.image.size, found.image.tobytes())
+        return found and (found.mode, found.size, found.tobytes())
 
     found = sandbox.run(work)
     return found and Image.frombytes(*found)
