@@ -270,7 +270,7 @@ def of_pictures(world: World, rounds: int, say: Callable[[str], None]) -> tuple[
                 if number:  # the first opens connections, and imports what only work needs
                     took["image_processor"].setdefault(f"{megapixels} MP", []).append(of_render)
                     took["analyzer"].setdefault(how, []).append(of_analysis)
-            sizes[f"{megapixels} MP"] = derivatives(world, len(jpeg))
+            sizes[f"{megapixels} MP"] = objects_of(world, uploaded, len(jpeg))
     return {name: {case: median(each) for case, each in cases.items()} for name, cases in took.items()}, sizes
 
 
@@ -284,21 +284,16 @@ def reply(collection: Any, numbers: Sequence[int]) -> str:
     return json.dumps(first)
 
 
-def derivatives(world: World, original: int) -> dict[str, int]:
-    """Return the bytes of the last picture's objects."""
+def objects_of(world: World, uploaded: str, original: int) -> dict[str, int]:
+    """Return the bytes of a picture's objects."""
+    from shared import items
+
+    stored = json.loads(uploaded)["detail"]
+    item_id = items.item_id(stored["bucket"]["name"], stored["object"]["key"])
     s3, bucket = world.client("s3"), world.ref("MediaBucket")
-    listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{OWNER}/")["Contents"]
-    newest = {
-        kind: max(
-            (each for each in listed if f"/{kind}/" in each["Key"]), key=lambda each: each["LastModified"]
-        )
-        for kind in ("images", "thumbnails")
-    }
-    return {
-        "original": original,
-        "web image": newest["images"]["Size"],
-        "thumbnail": newest["thumbnails"]["Size"],
-    }
+    keys = {"web image": items.image_key(OWNER, item_id), "thumbnail": items.thumbnail_key(OWNER, item_id)}
+    sizes = {name: s3.head_object(Bucket=bucket, Key=key)["ContentLength"] for name, key in keys.items()}
+    return {"original": original, **sizes}
 
 
 def of_many(world: World, rounds: int, say: Callable[[str], None]) -> tuple[Figures, dict[str, float]]:
