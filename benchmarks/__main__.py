@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("search", "planner", "runs", "pipeline", "pictures", "cold_start")
+NAMES = ("search", "vectors", "planner", "runs", "pipeline", "pictures", "cold_start")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

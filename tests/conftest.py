@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
 
 pytest_plugins = ["tests.parallel", "tests.sql_capture"]
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of our own in it
