@@ -83,13 +83,20 @@ def decoded(image: ImageFile.ImageFile, target: tuple[int, int]) -> Image.Image 
 
 
 def reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return a decoded picture at a size in pixels that is smaller or the same; RGB where it was RGBX."""
+    """Return a decoded picture at a size in pixels that is smaller or the same; RGB where it was RGBX.
+
+    Raises:
+        MemoryError: there is too little for it.
+    """
     if image.mode not in {"L", "RGB", "RGBX", "RGBA"}:
         return image.resize(size, Image.Resampling.BICUBIC)
-    small = _resized(_lent(image), size, image.mode == "RGBA")
-    if image.mode in {"RGB", "RGBX"}:
-        return _to_pillow(small.extract_band(0, n=3), "RGB")
-    return _to_pillow(small, image.mode)
+    try:
+        small = _resized(_lent(image), size, image.mode == "RGBA")
+        if image.mode in {"RGB", "RGBX"}:
+            return _to_pillow(small.extract_band(0, n=3), "RGB")
+        return _to_pillow(small, image.mode)
+    except pyvips.Error as error:  # what else could be wrong with pixels in memory?
+        raise MemoryError from error
 
 
 def _decoder(image: ImageFile.ImageFile, target: tuple[int, int]) -> Callable[..., pyvips.Image] | None:
@@ -136,7 +143,10 @@ _ArrowArray._fields_ = [
 
 def _lent(image: Image.Image) -> pyvips.Image:
     """Return a picture of libvips in the memory of one of Pillow's: L has one band, all others have four."""
-    _, capsule = image.__arrow_c_array__()
+    try:
+        _, capsule = image.__arrow_c_array__()
+    except ValueError:  # in pieces, or read where it lies in its file
+        _, capsule = image.copy().__arrow_c_array__()
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     array = _ArrowArray.from_address(pointer(capsule, b"arrow_array"))

@@ -69,6 +69,8 @@ FORMATS: dict[str, Callable[[Image.Image], bytes]] = {
     "LAB TIFF": lambda im: encoded(im.convert("LAB"), "TIFF"),
     "16-bit grey TIFF": lambda im: encoded(sixteen_bits(im), "TIFF"),
     "BMP": lambda im: encoded(im, "BMP"),
+    "grey BMP": lambda im: encoded(im.convert("L"), "BMP"),
+    "grey TIFF": lambda im: encoded(im.convert("L"), "TIFF"),
     "palette BMP": lambda im: encoded(im.quantize(256, kmeans=1), "BMP"),
     "AVIF": lambda im: encoded(im, "AVIF", quality=85, speed=10),
     "HEIF": lambda im: encoded(im, "HEIF", quality=85, enc_params={"preset": "ultrafast"}),

@@ -15,6 +15,7 @@ from functions.image_processor.signature import recognise
 from tests.contract.conftest import ROOT
 from tests.unit.image_processor.pictures import (
     FORMATS,
+    GREY,
     chunk,
     difference,
     encoded,
@@ -134,6 +135,18 @@ def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
     path.write_bytes(encoded(sixteen_bits(picture), "PNG"))
     found = render(path, 64_000_000, keep_location=False)
     assert difference(opened(found.image), picture.convert("L")) < 5
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_picture_of_any_format_is_reduced(name: str, tmp_path: Path) -> None:
+    picture = photograph().resize((2401, 1601))  # odd, because rows of some formats are padded
+    path = tmp_path / "original"
+    path.write_bytes(FORMATS[name](picture))
+    found = render(path, 64_000_000, keep_location=False)
+    assert found.image_size == (2048, 1366)
+    expected = picture.convert("L") if name in GREY else picture
+    for derivative, size in ((found.image, found.image_size), (found.thumbnail, found.thumbnail_size)):
+        assert difference(opened(derivative), expected.resize(size, Image.Resampling.LANCZOS)) < 5
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "CMYK", "LAB"])

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from functions.image_processor.signature import FORMATS as OURS
-from functions.image_processor.signature import is_cut_short, recognise
+from functions.image_processor.signature import is_cut_short, png_goes_on_after_its_pixels, recognise
 from shared.errors import RejectedError
-from tests.unit.image_processor.pictures import FORMATS, format_of, photograph
+from tests.unit.image_processor.pictures import FORMATS, chunk, format_of, photograph, with_png_chunk
 
 
 def code_of(tmp_path: Path, content: bytes) -> tuple[str, str]:
@@ -120,3 +120,17 @@ def test_what_is_appended_does_not_make_a_file_cut(name: str, tmp_path: Path) ->
     for appended in (b"\0", b"PK\x03\x04rest", b"SEFH" + bytes(20), b"\xff" * 40, b"<html></html>"):
         path.write_bytes(content + appended)
         assert not is_cut_short(path, recognise(path))
+
+
+def test_what_follows_the_pixels_of_a_png_is_seen(tmp_path: Path) -> None:
+    content = FORMATS["PNG"](photograph())
+    end = content.rindex(b"IEND") - 4
+    path = tmp_path / "original"
+    for whole, goes_on in (
+        (content, False),
+        (with_png_chunk(content, b"eXIf", b"II*\0"), False),
+        (content[:end] + chunk(b"eXIf", b"II*\0") + content[end:], True),
+        (content[:end], True),  # nobody knows
+    ):
+        path.write_bytes(whole)
+        assert png_goes_on_after_its_pixels(path) == goes_on
