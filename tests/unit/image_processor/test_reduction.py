@@ -137,6 +137,7 @@ def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
     assert difference(opened(found.image), picture.convert("L")) < 5
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_picture_of_any_format_is_reduced(name: str, tmp_path: Path) -> None:
     picture = photograph().resize((2401, 1601))  # odd, because rows of some formats are padded
