@@ -276,9 +276,14 @@ class MapRun:
                 if number >= len(items) or self._exceeded or not self._env.is_running():
                     return
                 self._next += 1
+            counter = self._input.map_run_record.item_counter
+            counter.total.count()
             try:
                 output, failed = self._item(number, items[number])
             except Exception:
+                if not self._env.is_running():  # it was stopped before the item had begun
+                    counter.aborted.count()
+                    return
                 logger.exception("an item of a Map was not run")
                 output, failed = None, True
             with self._lock:
@@ -321,7 +326,6 @@ class MapRun:
             }
             frame.states.reset(input_value=child)
             frame.stack.clear()
-            counter.total.count()
             self._program.eval(frame)
             state = frame.program_state()
             if isinstance(state, ProgramEnded):

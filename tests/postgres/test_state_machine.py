@@ -12,10 +12,11 @@ from PIL import Image
 
 from functions.api import runs as api_runs
 from functions.eraser import handler as eraser
+from local import machines
 from shared import items, launching, runs
 from shared.errors import TransientError
 from shared.runs import RunInput
-from tests.conftest import Aws, LambdaContext
+from tests.conftest import Aws, LambdaContext, client
 from tests.fakes import belongings, money
 from tests.fakes.pictures import picture
 from tests.fakes.state_machine import Machine, running
@@ -304,6 +305,23 @@ def test_a_cancelled_run_stops_and_stays_cancelled(machine: Machine, aws: Aws, d
     assert (row["status"], row["error_code"]) == ("cancelled", "cancelled")
     assert sum(results(db, str(run_id)).values()) < 40
     assert row["summary"]["items"]["left"] > 0
+
+
+def test_a_run_that_is_stopped_between_two_items_has_not_failed(
+    machine: Machine, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described(db, 40)
+    run_item = machines.MapRun._item
+
+    def stopped_before(run: machines.MapRun, number: int, item: Any) -> tuple[Any, bool]:
+        (execution,) = client("stepfunctions").list_executions(stateMachineArn=machine.arn)["executions"]
+        client("stepfunctions").stop_execution(executionArn=execution["executionArn"])
+        return run_item(run, number, item)
+
+    monkeypatch.setattr(machines.MapRun, "_item", stopped_before)
+    monkeypatch.setattr(machines.MapRun, "_tolerated", lambda run, total: 0.0)
+    _, ended = machine.go(user_id=USER, select={"all": True}, stages=["embed"])
+    assert ended["status"] == "ABORTED"
 
 
 def test_a_run_whose_owner_is_erased_stops_and_leaves_nothing(
