@@ -104,6 +104,8 @@ def _sharp(say: Any) -> Path | None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--no-save", "--ignore-scripts"]
+    # Where there is no way to the registry, npm would try for ten minutes.
+    quiet += ["--fetch-retries=0", "--fetch-timeout=30000"]
     tried = subprocess.run(  # noqa: S603 - a fixed command
         [npm, "install", *quiet, "--prefix", folder, f"sharp@{SHARP}"],
         capture_output=True,
